@@ -1,0 +1,1 @@
+//! An SSH agent for keys that live in hardware.

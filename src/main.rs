@@ -1,0 +1,2 @@
+//! The `hardkey` command.
+fn main() {}
