@@ -1,1 +1,21 @@
-//! An SSH agent for keys that live in hardware.
+//! hardkey: an SSH agent for keys that live in hardware.
+//!
+//! A request comes in over a Unix socket, is understood ([`protocol`]), looked up ([`keyring`]), consented to where that is asked for
+//! ([`consent`]), signed where the key lives ([`backend`], in a [`worker`] process when that is a token), and answered ([`agent`]).
+
+pub mod agent;
+pub mod backend;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod consent;
+pub mod crypto;
+pub mod ipc;
+pub mod keyring;
+pub mod paths;
+pub mod pattern;
+pub mod protocol;
+pub mod shell;
+pub mod sys;
+pub mod text;
+pub mod worker;

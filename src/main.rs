@@ -1,2 +1,7 @@
 //! The `hardkey` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hardkey::cli::main(std::env::args_os().collect())
+}

@@ -1,0 +1,64 @@
+//! The inventory that `hardkey list` shows: every key, where it lives and how it is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Place;
+use crate::crypto::fingerprint::FingerprintHash;
+use crate::keyring::{Identity, Keyring};
+use crate::protocol::public_key::PublicKey;
+
+/// One key of the inventory. The field names are those of `hardkey list --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The key type with its size, such as `RSA-2048`.
+    pub algorithm: String,
+    /// `SHA256:` fingerprint.
+    pub fingerprint: String,
+    /// Comment, safe to show.
+    pub comment: String,
+    /// The public key as one line of `authorized_keys`.
+    pub public_key: String,
+    /// Every use is confirmed in a dialog.
+    pub confirm: bool,
+    /// Where it lives.
+    #[serde(flatten)]
+    pub place: Place,
+}
+
+impl Entry {
+    /// Describes an identity.
+    pub fn of(identity: &Identity) -> Self {
+        Self::new(&identity.public, &crate::text::escape(&identity.comment), identity.confirm, identity.signer.place())
+    }
+
+    /// Describes a key.
+    pub fn new(public: &PublicKey, comment: &str, confirm: bool, place: Place) -> Self {
+        let material = public.material();
+        let certificate = if public.certificate().is_some() { "-CERT" } else { "" };
+        let algorithm = match material.short_name() {
+            name @ ("RSA" | "ECDSA") => format!("{name}-{}{certificate}", material.bits()),
+            name => format!("{name}{certificate}"),
+        };
+        Self {
+            algorithm,
+            fingerprint: FingerprintHash::Sha256.of(public),
+            comment: comment.to_owned(),
+            public_key: authorized_keys_line(public, comment),
+            confirm,
+            place,
+        }
+    }
+}
+
+/// The inventory as JSON.
+pub fn encode(keyring: &Keyring) -> Vec<u8> {
+    let entries: Vec<Entry> = keyring.iter().map(|identity| Entry::of(identity)).collect();
+    serde_json::to_vec(&entries).unwrap_or_default()
+}
+
+/// A line for `authorized_keys` (sshd(8)): type, base64 blob, comment.
+fn authorized_keys_line(public: &PublicKey, comment: &str) -> String {
+    use base64ct::{Base64, Encoding as _};
+    let line = format!("{} {} {comment}", public.type_name(), Base64::encode_string(public.blob()));
+    line.trim_end().to_owned()
+}

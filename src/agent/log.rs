@@ -1,0 +1,43 @@
+//! Where the log goes: standard error in the foreground, a file of the user's otherwise.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
+
+/// A log above this size is set aside when an agent starts, in octets.
+const ROTATE_AT: u64 = 4 * 1024 * 1024;
+
+/// Where the log of agents in the background is.
+pub fn path() -> Option<PathBuf> {
+    Some(crate::paths::state_home()?.join("hardkey/agent.log"))
+}
+
+/// Logs to standard error.
+pub fn to_stderr(debug: bool) {
+    tracing_subscriber::fmt().with_env_filter(filter(debug)).with_writer(io::stderr).init();
+}
+
+/// Logs to the file at [`path`]; nowhere when it cannot be written.
+pub fn to_file() {
+    if let Some(file) = path().and_then(|path| open(&path).ok()) {
+        tracing_subscriber::fmt().with_env_filter(filter(false)).with_ansi(false).with_writer(file).init();
+    }
+}
+
+fn filter(debug: bool) -> EnvFilter {
+    let default = if debug { "debug" } else { "info" };
+    EnvFilter::try_from_env("HARDKEY_LOG").unwrap_or_else(|_| EnvFilter::new(default))
+}
+
+fn open(path: &std::path::Path) -> io::Result<File> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
+    }
+    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > ROTATE_AT) {
+        fs::rename(path, path.with_extension("log.1"))?;
+    }
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}

@@ -1,0 +1,128 @@
+//! The running agent: it brings the rooms together.
+//!
+//! Owns the listener, one task per connection, and the life of the process. Parses nothing and decides nothing itself.
+
+pub mod command;
+mod connection;
+mod handler;
+pub mod inventory;
+pub mod log;
+pub mod process;
+mod providers;
+pub mod socket;
+
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::UnixListener;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::clock;
+use crate::consent::Consent;
+use crate::crypto::fingerprint::FingerprintHash;
+use crate::keyring::{Keyring, Lock};
+pub use providers::{ProviderPolicy, Providers};
+
+/// Descriptors kept free for workers, dialogs and files.
+const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// What the agent is told at its start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Settings {
+    /// The lifetime of keys that are added without one (`-t`), in seconds.
+    pub default_lifetime: Option<u32>,
+    /// The hash of fingerprints in dialogs (`-E`).
+    pub fingerprint_hash: FingerprintHash,
+}
+
+/// The state that all connections share. No lock is ever held across a wait.
+pub struct Agent {
+    settings: Settings,
+    keyring: Arc<Mutex<Keyring>>,
+    lock: Mutex<Lock>,
+    providers: Providers,
+    consent: Arc<Consent>,
+    expiry_changed: Notify,
+}
+
+impl Agent {
+    /// Composes an agent.
+    pub fn new(
+        settings: Settings,
+        consent: Arc<Consent>,
+        keyring: Arc<Mutex<Keyring>>,
+        providers: Providers,
+    ) -> Arc<Self> {
+        Arc::new(Self { settings, keyring, lock: Mutex::default(), providers, consent, expiry_changed: Notify::new() })
+    }
+
+    /// Accepts connections until the task is dropped.
+    ///
+    /// # Errors
+    /// The listener cannot be used.
+    pub async fn serve(self: &Arc<Self>, listener: StdUnixListener) -> std::io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        let places = Arc::new(Semaphore::new(connection_limit()));
+        let owner = rustix::process::getuid().as_raw();
+        loop {
+            // At the limit clients queue in the listener's backlog, as with stock.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            match stream.peer_cred() {
+                Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
+                    let agent = Arc::clone(self);
+                    tokio::spawn(async move {
+                        connection::serve(&agent, stream).await;
+                        drop(place);
+                    });
+                }
+                Ok(peer) => tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid()),
+                Err(error) => tracing::warn!(%error, "cannot tell who connects; connection closed"),
+            }
+        }
+    }
+
+    /// Removes keys from memory when their time is over, not only at the next request.
+    pub async fn expire_keys(self: &Arc<Self>) {
+        loop {
+            let next = {
+                let mut keyring = self.keyring();
+                keyring.purge(clock::now());
+                keyring.next_expiry()
+            };
+            let changed = self.expiry_changed.notified();
+            match next {
+                Some(next) => drop(tokio::time::timeout(next.saturating_sub(clock::now()), changed).await),
+                None => changed.await,
+            }
+        }
+    }
+
+    /// Removes every key and forgets every PIN.
+    pub fn remove_all(&self) {
+        self.providers.remove_all();
+        self.keyring().clear();
+    }
+
+    fn keyring(&self) -> MutexGuard<'_, Keyring> {
+        self.keyring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lock> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn connection_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
+    usize::try_from(limit.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS)
+}

@@ -1,0 +1,257 @@
+//! PKCS#11 providers in use: those of the configuration, those found, and those that `ssh-add -s` named.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use secrecy::{ExposeSecret, SecretSlice};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
+
+use crate::backend::SignError;
+use crate::backend::pin::{PinError, PinPrompt};
+use crate::backend::pkcs11::error::TokenError;
+use crate::backend::pkcs11::uri::{BadUri, Uri};
+use crate::backend::pkcs11::{Module, ModuleSpec, Selector};
+use crate::keyring::{Identity, Keyring, Provider};
+use crate::pattern::PatternList;
+
+/// How long the first list waits for modules to show their tokens. Slow ones appear when they are ready.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+
+/// The limits that a provider's keys were added with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProviderPolicy {
+    /// Every use needs consent.
+    pub confirm: bool,
+    /// When the keys are forgotten, on [`crate::clock`].
+    pub expires: Option<Duration>,
+}
+
+/// The set of providers.
+pub struct Providers {
+    keyring: Arc<Mutex<Keyring>>,
+    prompt: Arc<dyn PinPrompt>,
+    allowed: PatternList,
+    configured: Vec<ModuleSpec>,
+    active: Mutex<IndexMap<Provider, Active>>,
+    changes: UnboundedSender<PathBuf>,
+    first_look: watch::Sender<bool>,
+}
+
+struct Active {
+    module: Arc<Module>,
+    policy: ProviderPolicy,
+}
+
+/// Why a provider was not added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// The path is not an existing file.
+    #[error("{path}: {reason}; install the package it comes from, or correct the path")]
+    Missing {
+        /// The path as given.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The allow-list does not name it.
+    #[error(
+        "{path} is not below an allowed folder ({allowed}); start the agent with -P, or name the module in the configuration"
+    )]
+    NotAllowed {
+        /// The real path.
+        path: String,
+        /// The allow-list.
+        allowed: String,
+    },
+    /// The URI is out of form.
+    #[error(transparent)]
+    Uri(#[from] BadUri),
+    /// The URI names no module.
+    #[error("the URI names no module; add ?module-path=/path/to/module.so")]
+    NoModulePath,
+    /// The module does not serve.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The PIN was not accepted.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// Nothing to offer.
+    #[error("no token with a key that can sign; insert the token, or check with `pkcs11-tool --module {path} -O`")]
+    NoKeys {
+        /// The module's path.
+        path: String,
+    },
+}
+
+impl Providers {
+    /// Prepares the providers of the configuration and those found; [`Self::start`] starts them.
+    pub fn new(
+        keyring: Arc<Mutex<Keyring>>,
+        prompt: Arc<dyn PinPrompt>,
+        allowed: PatternList,
+        configured: Vec<ModuleSpec>,
+    ) -> (Self, UnboundedReceiver<PathBuf>) {
+        let (changes, receiver) = tokio::sync::mpsc::unbounded_channel();
+        let first_look = watch::Sender::new(configured.is_empty());
+        let providers = Self { keyring, prompt, allowed, configured, active: Mutex::default(), changes, first_look };
+        (providers, receiver)
+    }
+
+    /// Looks at the configured modules, all at once; then the first list may be answered.
+    pub async fn start(&self) {
+        let mut looks = tokio::task::JoinSet::new();
+        for spec in &self.configured {
+            let module = Module::new(spec.clone(), Arc::clone(&self.prompt), self.changes.clone());
+            let active = Active { module: Arc::clone(&module), policy: ProviderPolicy::default() };
+            self.active().insert(provider_of(&spec.path), active);
+            let changes = self.changes.clone();
+            looks.spawn(async move {
+                match module.scan().await {
+                    // The receiver lives as long as the agent.
+                    Ok(()) => drop(changes.send(module.path().clone())),
+                    Err(error) => tracing::error!("{error}"),
+                }
+            });
+        }
+        // Whoever is still looking then goes on; its keys come through the channel of changes.
+        let _ = tokio::time::timeout(FIRST_LOOK, async { while looks.join_next().await.is_some() {} }).await;
+        looks.detach_all();
+        self.active().iter().for_each(|(provider, active)| sync(&self.keyring, provider, active));
+        self.first_look.send_replace(true);
+    }
+
+    /// Waits until the configured modules had their chance to show their keys.
+    pub async fn first_look(&self) {
+        if !*self.first_look.borrow() {
+            let _ = self.first_look.subscribe().wait_for(|done| *done).await;
+        }
+    }
+
+    /// Takes over the keys of a module whose keys changed.
+    pub fn changed(&self, module: &Path) {
+        let active = self.active();
+        active
+            .iter()
+            .filter(|(_, active)| active.module.path() == module)
+            .for_each(|(provider, active)| sync(&self.keyring, provider, active));
+    }
+
+    /// Adds a provider by path or URI, as `ssh-add -s` does. How many keys it offers.
+    ///
+    /// The PIN goes to the one token that wants it. Where several want one, none gets it: the keys are listed, and the PIN of each token is
+    /// asked for when it is used. Adding a provider again is always possible.
+    ///
+    /// # Errors
+    /// The module is not allowed or not usable, the PIN is wrong, or there is no key.
+    pub async fn add(&self, name: &str, pin: SecretSlice<u8>, policy: ProviderPolicy) -> Result<usize, AddError> {
+        let (path, selector) = match Uri::is_meant(name) {
+            true => {
+                let uri = Uri::parse(name)?;
+                (uri.module_path.clone().ok_or(AddError::NoModulePath)?, Some(Selector::Uri(uri)))
+            }
+            false => (PathBuf::from(name), None),
+        };
+        let real = self.permitted(&path)?;
+        let provider: Provider = if selector.is_some() { name.into() } else { provider_of(&real) };
+        let module = self.module_for(&provider, &real, selector);
+        module.scan().await?;
+        if !pin.expose_secret().is_empty() {
+            match &module.tokens_wanting_pin()[..] {
+                [] => {}
+                [token] => token.unlock_with(pin).await?,
+                several => {
+                    let tokens: Vec<String> = several.iter().map(|token| token.name().label.clone()).collect();
+                    let refusal = PinError::Ambiguous { count: several.len(), tokens: tokens.join(", ") };
+                    tracing::warn!("the PIN was presented to no token: {refusal}");
+                }
+            }
+        }
+        let active = Active { module, policy };
+        let count = active.module.offered().len();
+        if count == 0 {
+            return Err(AddError::NoKeys { path: real.display().to_string() });
+        }
+        sync(&self.keyring, &provider, &active);
+        self.active().insert(provider, active);
+        Ok(count)
+    }
+
+    /// Removes a provider's keys, forgets its PINs and ends its logins; whether it was there.
+    pub fn remove(&self, name: &str) -> bool {
+        let provider = if Uri::is_meant(name) { name.into() } else { provider_of(Path::new(name)) };
+        let removed = self.active().shift_remove(&provider);
+        self.keyring.lock().unwrap_or_else(PoisonError::into_inner).remove_provider(&provider);
+        if let Some(gone) = &removed {
+            gone.module.release();
+        }
+        removed.is_some()
+    }
+
+    /// Forgets every PIN and ends every login. The keys come back with `ssh-add -s` or a restart.
+    pub fn remove_all(&self) {
+        for (_, gone) in self.active().drain(..) {
+            gone.module.release();
+        }
+    }
+
+    /// The module behind a provider name: the one in use, the one the configuration describes, or a new one.
+    fn module_for(&self, provider: &Provider, real: &Path, selector: Option<Selector>) -> Arc<Module> {
+        if let Some(active) = self.active().get(provider) {
+            return Arc::clone(&active.module);
+        }
+        let configured = self.configured.iter().find(|spec| is_same(&spec.path, real)).cloned();
+        let mut spec = configured.unwrap_or_else(|| ModuleSpec { path: real.to_owned(), ..ModuleSpec::default() });
+        if let Some(selector) = selector {
+            spec.keys = vec![selector];
+        }
+        Module::new(spec, Arc::clone(&self.prompt), self.changes.clone())
+    }
+
+    fn permitted(&self, path: &Path) -> Result<PathBuf, AddError> {
+        let real = std::fs::canonicalize(path).map_err(|error| AddError::Missing {
+            path: crate::text::escape(path.as_os_str().as_encoded_bytes()),
+            reason: error.to_string(),
+        })?;
+        let configured = self.configured.iter().any(|spec| is_same(&spec.path, &real));
+        match configured || self.allowed.matches(&real.to_string_lossy()) {
+            true => Ok(real),
+            false => Err(AddError::NotAllowed {
+                path: crate::text::escape(real.as_os_str().as_encoded_bytes()),
+                allowed: self.allowed.to_string(),
+            }),
+        }
+    }
+
+    fn active(&self) -> MutexGuard<'_, IndexMap<Provider, Active>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a module is called in the keyring: by its real path, so that every link to it means the same.
+fn provider_of(path: &Path) -> Provider {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string().into()
+}
+
+fn is_same(configured: &Path, real: &Path) -> bool {
+    std::fs::canonicalize(configured).is_ok_and(|path| path == real)
+}
+
+fn sync(keyring: &Mutex<Keyring>, provider: &Provider, active: &Active) {
+    let identities = active
+        .module
+        .offered()
+        .into_iter()
+        .map(|key| Identity {
+            public: key.public().clone(),
+            comment: key.label().as_bytes().to_vec(),
+            signer: key,
+            provider: Some(Arc::clone(provider)),
+            confirm: active.policy.confirm,
+            expires: active.policy.expires,
+        })
+        .collect();
+    keyring.lock().unwrap_or_else(PoisonError::into_inner).replace_provider(provider, identities);
+}

@@ -1,0 +1,61 @@
+//! Where keys live and sign: in memory, or on a token behind a worker process.
+//!
+//! Owns the trait [`Signer`], its implementations and the care for PINs. Never decides whether a signature is allowed.
+
+pub mod pin;
+pub mod pkcs11;
+pub mod software;
+
+use std::pin::Pin as Pinned;
+
+use serde::Serialize;
+
+use crate::protocol::signature::NoAlgorithm;
+
+/// A future that a trait object returns.
+pub type BoxFuture<'a, T> = Pinned<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A private key that can sign, wherever it lives.
+pub trait Signer: Send + Sync {
+    /// Signs `data` and returns the signature blob that goes to the client.
+    ///
+    /// `flags` are the request's (RFC 9987 section 3.6.1). Dropping the future withdraws the request: a dialog it opened closes.
+    fn sign<'a>(&'a self, data: &'a [u8], flags: u32) -> BoxFuture<'a, Result<Vec<u8>, SignError>>;
+
+    /// Where the key lives and how it is, for people.
+    fn place(&self) -> Place;
+}
+
+/// Where a key lives, as `hardkey list` shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Place {
+    /// The token's label, or `memory`.
+    pub token: String,
+    /// The token's serial number, when it has one.
+    pub serial: Option<String>,
+    /// The PKCS#11 slot identifier at the last look.
+    pub slot: Option<u64>,
+    /// The module's path.
+    pub module: Option<String>,
+    /// An RFC 7512 URI that selects the key.
+    pub uri: Option<String>,
+    /// `ready`, `needs PIN`, `gone` and so on.
+    pub state: String,
+}
+
+/// Why there is no signature. The text is for the log: what failed, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// No signature algorithm serves the request.
+    #[error(transparent)]
+    NoAlgorithm(#[from] NoAlgorithm),
+    /// The software key's library refused; a key whose numbers are inconsistent.
+    #[error("the key's numbers do not make a signature; add the key again")]
+    Software,
+    /// No PIN, or not the right one.
+    #[error(transparent)]
+    Pin(#[from] pin::PinError),
+    /// The token or its module failed.
+    #[error(transparent)]
+    Token(#[from] pkcs11::error::TokenError),
+}

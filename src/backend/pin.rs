@@ -1,0 +1,202 @@
+//! PINs: where they come from and what may be done with them.
+//!
+//! A PIN is presented to the token it was given for, once per decision of a person, and forgotten at the first refusal.
+
+use std::path::{Path, PathBuf};
+
+use secrecy::{ExposeSecret, SecretSlice};
+
+use super::BoxFuture;
+
+/// A PIN; overwritten when dropped, never printed.
+pub type Pin = SecretSlice<u8>;
+
+/// What the token says about the tries that are left (PKCS#11 2.40 section 4.5, `CKF_USER_PIN_*`). Advisory: some tokens never say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub enum TriesLeft {
+    /// The token gives no warning.
+    #[default]
+    NoWarning,
+    /// At least one wrong PIN was entered since the last right one.
+    Low,
+    /// The next wrong PIN locks the token.
+    Final,
+    /// The PIN is locked.
+    Locked,
+}
+
+/// A question to a person: the PIN of one token.
+#[derive(Debug, Clone)]
+pub struct PinQuestion {
+    /// The token's label.
+    pub token: String,
+    /// The token's serial number.
+    pub serial: String,
+    /// The key that is to sign.
+    pub key: String,
+    /// What the token says about tries.
+    pub tries: TriesLeft,
+    /// The PIN given before was refused.
+    pub after_refusal: bool,
+}
+
+/// Asks a person for a PIN. Dropping the future closes the dialog.
+pub trait PinPrompt: Send + Sync {
+    /// Shows the question.
+    fn ask(&self, question: PinQuestion) -> BoxFuture<'_, Result<Pin, PinError>>;
+}
+
+/// Why a PIN was not had or not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PinError {
+    /// Nobody could be asked.
+    #[error(
+        "no way to ask for the PIN of token {token:?}: {reason}; give the PIN by --pin-file or `pin` in the configuration, or start the agent where a dialog can open"
+    )]
+    NoPrompt {
+        /// The token's label.
+        token: String,
+        /// What stood in the way.
+        reason: String,
+    },
+    /// The person declined.
+    #[error("the PIN dialog for token {token:?} was cancelled")]
+    Cancelled {
+        /// The token's label.
+        token: String,
+    },
+    /// The token refused the PIN.
+    #[error("token {token:?} refused the PIN; one try is spent{}", tries_text(*.tries))]
+    Incorrect {
+        /// The token's label.
+        token: String,
+        /// What the token says about tries now.
+        tries: TriesLeft,
+    },
+    /// The token accepts no PIN any more.
+    #[error(
+        "the PIN of token {token:?} is locked; unblock it with the PUK or the security officer's PIN, with the token's own tool"
+    )]
+    Locked {
+        /// The token's label.
+        token: String,
+    },
+    /// A stored PIN would be the last try.
+    #[error("the next wrong PIN locks token {token:?}, so a stored PIN is not tried; enter it in a dialog")]
+    FinalTry {
+        /// The token's label.
+        token: String,
+    },
+    /// The stored PIN was refused before.
+    #[error("the PIN from {from} was refused by token {token:?} before and is not tried again; correct it there")]
+    RefusedBefore {
+        /// The token's label.
+        token: String,
+        /// Where the PIN came from.
+        from: String,
+    },
+    /// The PIN file cannot be used.
+    #[error("PIN file {path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// One PIN, several tokens.
+    #[error(
+        "one PIN was given but {count} tokens want one ({tokens}); a PIN goes only to the token it is meant for: name the token by a pkcs11: URI with pin-source="
+    )]
+    Ambiguous {
+        /// How many tokens.
+        count: usize,
+        /// Their labels.
+        tokens: String,
+    },
+}
+
+fn tries_text(tries: TriesLeft) -> &'static str {
+    match tries {
+        TriesLeft::NoWarning => "",
+        TriesLeft::Low => ", few are left",
+        TriesLeft::Final => ", the next wrong one locks it",
+        TriesLeft::Locked => ", and the PIN is locked now",
+    }
+}
+
+/// Where a token's PIN comes from.
+#[derive(Clone, Default)]
+pub enum PinSource {
+    /// A person is asked at the first signature.
+    #[default]
+    Ask,
+    /// The first line of a file, read at each use.
+    File(PathBuf),
+    /// Given once, at start, through a file descriptor.
+    Given(std::sync::Arc<Pin>),
+}
+
+impl PinSource {
+    /// Where an unattended PIN comes from, in words; `None` when a person is asked.
+    pub fn describe(&self) -> Option<String> {
+        match self {
+            Self::Ask => None,
+            Self::File(path) => Some(path.display().to_string()),
+            Self::Given(_) => Some("--pin-fd".to_owned()),
+        }
+    }
+
+    /// Reads an unattended PIN; `None` when a person is to be asked.
+    ///
+    /// # Errors
+    /// The file is missing, empty, too long or readable by others.
+    pub fn read(&self) -> Result<Option<Pin>, PinError> {
+        match self {
+            Self::Ask => Ok(None),
+            Self::File(path) => read_file(path).map(Some),
+            Self::Given(pin) => Ok(Some(pin.expose_secret().to_vec().into())),
+        }
+    }
+}
+
+/// The longest PIN that is read from a file or descriptor, in octets.
+pub const MAX_PIN: usize = 255;
+
+/// The first line of what was read, as a PIN.
+pub fn first_line(mut octets: zeroize::Zeroizing<Vec<u8>>) -> Option<Pin> {
+    let end = octets.iter().position(|octet| matches!(octet, b'\n' | b'\r')).unwrap_or(octets.len());
+    octets.truncate(end);
+    (!octets.is_empty() && octets.len() <= MAX_PIN).then(|| octets.to_vec().into())
+}
+
+fn read_file(path: &Path) -> Result<Pin, PinError> {
+    use std::io::Read as _;
+    use std::os::unix::fs::MetadataExt as _;
+    let fail = |reason: String| PinError::File { path: path.display().to_string(), reason };
+    let file = std::fs::File::open(path).map_err(|error| fail(error.to_string()))?;
+    let metadata = file.metadata().map_err(|error| fail(error.to_string()))?;
+    if metadata.is_file() && metadata.mode() & 0o077 != 0 {
+        return Err(fail("others may read it; chmod 600 it".to_owned()));
+    }
+    let mut octets = zeroize::Zeroizing::new(Vec::with_capacity(MAX_PIN + 2));
+    file.take(MAX_PIN as u64 + 1).read_to_end(&mut octets).map_err(|error| fail(error.to_string()))?;
+    first_line(octets).ok_or_else(|| fail(format!("its first line must be the PIN, 1 to {MAX_PIN} octets")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &[u8]) -> Option<Vec<u8>> {
+        first_line(zeroize::Zeroizing::new(text.to_vec())).map(|pin| pin.expose_secret().to_vec())
+    }
+
+    #[test]
+    fn the_pin_is_the_first_line_without_its_end() {
+        assert_eq!(line(b"1234\nrest"), Some(b"1234".to_vec()));
+        assert_eq!(line(b"1234\r\n"), Some(b"1234".to_vec()));
+        assert_eq!(line(b"12 34"), Some(b"12 34".to_vec()));
+        assert_eq!(line(b"\n1234"), None);
+        assert_eq!(line(&[b'1'; 256]), None);
+    }
+}

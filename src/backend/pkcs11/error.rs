@@ -1,0 +1,94 @@
+//! What goes wrong with tokens and modules, and what to do.
+
+use std::time::Duration;
+
+/// Why a token did not serve.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// No worker process could be started.
+    #[error("cannot start a worker for module {module}: {reason}")]
+    Spawn {
+        /// The module's path.
+        module: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The module cannot be loaded or initialised.
+    #[error("module {module} cannot be used: {reason}{}", load_remedy(.reason))]
+    Load {
+        /// The module's path.
+        module: String,
+        /// What the loader or the module said.
+        reason: String,
+    },
+    /// The worker ended in the middle of a call.
+    #[error("module {module} crashed its worker process ({status}); it is started again at the next use")]
+    Crashed {
+        /// The module's path.
+        module: String,
+        /// How the process ended.
+        status: String,
+    },
+    /// The worker did not answer in time and was killed.
+    #[error("module {module} did not answer within {} s; its worker was killed and is started again at the next use", .after.as_secs_f32())]
+    Hung {
+        /// The module's path.
+        module: String,
+        /// The limit that passed.
+        after: Duration,
+    },
+    /// The token is not there.
+    #[error("token {token:?} is not there any more ({reason}); insert it again")]
+    Gone {
+        /// The token's label.
+        token: String,
+        /// What the module said.
+        reason: String,
+    },
+    /// The module reported a failure.
+    #[error("token {token:?}: {reason}")]
+    Fault {
+        /// The token's label.
+        token: String,
+        /// What the module said.
+        reason: String,
+    },
+    /// The token does not compute signatures this way.
+    #[error("token {token:?} refuses the mechanism: {reason}")]
+    Mechanism {
+        /// The token's label.
+        token: String,
+        /// What the module said.
+        reason: String,
+    },
+    /// The signature does not verify under the key's public half. It was not passed on.
+    #[error("module {module} answered a signature that does not verify under key {key:?}; it was not passed on")]
+    WrongSignature {
+        /// The module's path.
+        module: String,
+        /// The key's label.
+        key: String,
+    },
+    /// Worker and agent are not of the same build, or the worker's memory is damaged.
+    #[error("the worker of module {module} gave an answer that makes no sense; it was killed")]
+    Nonsense {
+        /// The module's path.
+        module: String,
+    },
+}
+
+/// What to do about a module that does not load.
+fn load_remedy(reason: &str) -> &'static str {
+    if reason.contains("No such file") {
+        "; install the package it comes from, or correct its path"
+    } else if reason.contains("wrong ELF class")
+        || reason.contains("invalid ELF header")
+        || reason.contains("file too short")
+    {
+        "; it is not a library for this machine: install the package for this architecture"
+    } else if reason.contains("undefined symbol") {
+        "; it is a library, but not a PKCS#11 module"
+    } else {
+        ""
+    }
+}

@@ -1,0 +1,116 @@
+//! One key on a token, as a signer: chooses the mechanism, and lets no signature out that does not verify.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_lc_rs::digest;
+
+use super::error::TokenError;
+use super::token::{Token, Work};
+use super::uri::Uri;
+use crate::backend::{BoxFuture, Place, SignError, Signer};
+use crate::crypto::verify::Verifier;
+use crate::ipc::{KeyName, KeySeen, Mechanism, TokenName};
+use crate::protocol::public_key::{Curve, PublicKey};
+use crate::protocol::signature::SignatureAlgorithm;
+
+/// `DigestInfo` up to the digest, for SHA-256 and SHA-512 (RFC 8017 section 9.2, note 1).
+const SHA256_INFO: &[u8] =
+    &[0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20];
+const SHA512_INFO: &[u8] =
+    &[0x30, 0x51, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x03, 0x05, 0x00, 0x04, 0x40];
+
+/// A private key on a token.
+pub struct TokenKey {
+    token: Arc<Token>,
+    name: KeyName,
+    label: String,
+    uri: Uri,
+    module: String,
+    public: PublicKey,
+    verifier: Verifier,
+    /// The token forbids `CKM_RSA_PKCS`, found out at the first signature.
+    hashes_itself: AtomicBool,
+}
+
+impl TokenKey {
+    /// Takes a key that a scan found; `None` when its public half is not one that a signature could be verified with.
+    pub(super) fn new(token: Arc<Token>, module: String, seen: &KeySeen) -> Option<Self> {
+        let public = PublicKey::from_blob(&seen.public).ok()?;
+        let verifier = Verifier::new(public.material()).ok()?;
+        let label = match crate::text::escape(&seen.label) {
+            label if label.is_empty() => format!("{} key", token.label()),
+            label => label,
+        };
+        let uri = Uri::of_key(token.name(), seen);
+        let hashes_itself = AtomicBool::new(false);
+        Some(Self { token, name: seen.name(), label, uri, module, public, verifier, hashes_itself })
+    }
+
+    /// The public half.
+    pub const fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// The key's label, safe to show; the comment it is listed with.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The token it lives on.
+    pub(super) fn token_name(&self) -> &TokenName {
+        self.token.name()
+    }
+
+    async fn compute(&self, algorithm: SignatureAlgorithm, data: &[u8]) -> Result<Vec<u8>, SignError> {
+        let (mechanism, input) = prepare(algorithm, data, self.hashes_itself.load(Ordering::Relaxed));
+        let work = |mechanism, input| Work { key: self.name.clone(), label: self.label.clone(), mechanism, input };
+        match self.token.sign(work(mechanism, input)).await {
+            Err(SignError::Token(TokenError::Mechanism { .. })) if mechanism == Mechanism::RsaPkcs => {
+                self.hashes_itself.store(true, Ordering::Relaxed);
+                let (mechanism, input) = prepare(algorithm, data, true);
+                self.token.sign(work(mechanism, input)).await
+            }
+            result => result,
+        }
+    }
+}
+
+impl Signer for TokenKey {
+    fn sign<'a>(&'a self, data: &'a [u8], flags: u32) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+        Box::pin(async move {
+            let algorithm = SignatureAlgorithm::choose(self.public.material(), flags, data)?;
+            let raw = self.compute(algorithm, data).await?;
+            self.verifier
+                .verify_raw(algorithm, data, &raw)
+                .map_err(|_| TokenError::WrongSignature { module: self.module.clone(), key: self.label.clone() })?;
+            Ok(algorithm.encode(&raw))
+        })
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            token: self.token.label(),
+            serial: Some(crate::text::escape(self.token.name().serial.as_bytes())),
+            slot: Some(self.token.seen(|seen| seen.slot)),
+            module: Some(self.module.clone()),
+            uri: Some(self.uri.to_string()),
+            state: self.token.state().to_owned(),
+        }
+    }
+}
+
+/// The mechanism and its input. Tokens agree on raw RSA and ECDSA only, so the agent hashes; some forbid raw RSA and hash themselves.
+fn prepare(algorithm: SignatureAlgorithm, data: &[u8], hashes_itself: bool) -> (Mechanism, Vec<u8>) {
+    let hash = |algorithm, prefix: &[u8]| [prefix, digest::digest(algorithm, data).as_ref()].concat();
+    match algorithm {
+        SignatureAlgorithm::RsaSha256 if hashes_itself => (Mechanism::Sha256RsaPkcs, data.to_vec()),
+        SignatureAlgorithm::RsaSha512 if hashes_itself => (Mechanism::Sha512RsaPkcs, data.to_vec()),
+        SignatureAlgorithm::RsaSha256 => (Mechanism::RsaPkcs, hash(&digest::SHA256, SHA256_INFO)),
+        SignatureAlgorithm::RsaSha512 => (Mechanism::RsaPkcs, hash(&digest::SHA512, SHA512_INFO)),
+        SignatureAlgorithm::Ecdsa(Curve::P256) => (Mechanism::Ecdsa, hash(&digest::SHA256, &[])),
+        SignatureAlgorithm::Ecdsa(Curve::P384) => (Mechanism::Ecdsa, hash(&digest::SHA384, &[])),
+        SignatureAlgorithm::Ecdsa(Curve::P521) => (Mechanism::Ecdsa, hash(&digest::SHA512, &[])),
+        SignatureAlgorithm::Ed25519 => (Mechanism::Eddsa, data.to_vec()),
+    }
+}

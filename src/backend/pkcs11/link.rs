@@ -1,0 +1,120 @@
+//! The connection to one worker process: one call at a time, each with a deadline.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::error::TokenError;
+use crate::ipc::{self, Answer, Call, FaultKind, MAX_IPC, TokenName};
+use crate::protocol::frame::FrameBuffer;
+
+/// The hidden subcommand that this binary runs as a worker.
+pub const SUBCOMMAND: &str = "worker";
+
+/// A running worker. Dropping it kills the process.
+pub(super) struct Link {
+    module: String,
+    child: Child,
+    socket: UnixStream,
+    answers: FrameBuffer,
+    /// The tokens this process is logged in to; login belongs to the process (PKCS#11 2.40 section 5.6).
+    pub(super) logged_in: HashSet<TokenName>,
+}
+
+impl Link {
+    /// Starts a worker and has it load its module.
+    pub(super) async fn start(module: &Path, env: &[(String, String)], deadline: Duration) -> Result<Self, TokenError> {
+        let name = module.display().to_string();
+        let spawn = |error: io::Error| TokenError::Spawn { module: name.clone(), reason: error.to_string() };
+        let (ours, theirs) = StdUnixStream::pair().map_err(spawn)?;
+        ours.set_nonblocking(true).map_err(spawn)?;
+        let title = format!("hardkey worker for {name}");
+        // The running file itself, so that an upgrade on disk cannot pair two builds.
+        let child = Command::new("/proc/self/exe")
+            .arg0(title)
+            .arg(SUBCOMMAND)
+            .envs(env.iter().map(|(key, value)| (key, value)))
+            .env_remove("SSH_AUTH_SOCK")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(spawn)?;
+        let mut link = Self {
+            module: name.clone(),
+            child,
+            socket: UnixStream::from_std(ours).map_err(spawn)?,
+            answers: FrameBuffer::new(MAX_IPC),
+            logged_in: HashSet::new(),
+        };
+        match link.call(&Call::Start { module: module.to_owned() }, deadline).await? {
+            Answer::Done => Ok(link),
+            Answer::Failed(fault) => Err(TokenError::Load { module: name, reason: fault.text }),
+            _ => Err(TokenError::Nonsense { module: name }),
+        }
+    }
+
+    /// Makes one call. After an error the link is worthless: drop it.
+    pub(super) async fn call(&mut self, call: &Call, deadline: Duration) -> Result<Answer, TokenError> {
+        let frame = ipc::encode(call).map_err(|_| TokenError::Nonsense { module: self.module.clone() })?;
+        match timeout(deadline, self.exchange(&frame)).await {
+            Ok(Ok(answer)) => {
+                if let Answer::Failed(fault) = &answer
+                    && matches!(
+                        fault.kind,
+                        FaultKind::SessionLost | FaultKind::NotLoggedIn | FaultKind::TokenGone | FaultKind::Other
+                    )
+                    && let Call::Sign { token, .. } | Call::Login { token, .. } = call
+                {
+                    self.logged_in.remove(token);
+                }
+                Ok(answer)
+            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(TokenError::Nonsense { module: self.module.clone() })
+            }
+            Ok(Err(_)) => {
+                // The socket closes before the process is reaped; its end is near and worth naming.
+                let status = match timeout(Duration::from_secs(1), self.child.wait()).await {
+                    Ok(Ok(status)) => status.to_string(),
+                    _ => "it closed its socket".to_owned(),
+                };
+                Err(TokenError::Crashed { module: self.module.clone(), status })
+            }
+            Err(_) => Err(TokenError::Hung { module: self.module.clone(), after: deadline }),
+        }
+    }
+
+    /// Whether the process still runs; one that was killed while idle must not cost a request.
+    pub(super) fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    async fn exchange(&mut self, frame: &[u8]) -> io::Result<Answer> {
+        let garbled = |_| io::Error::from(io::ErrorKind::InvalidData);
+        self.socket.write_all(frame).await?;
+        loop {
+            if let Some(frame) = self.answers.next_frame().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))? {
+                let answer = ipc::decode(frame).map_err(garbled)?;
+                self.answers.release_if_idle();
+                return Ok(answer);
+            }
+            self.socket.readable().await?;
+            match self.socket.try_read(self.answers.space()) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.answers.filled(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

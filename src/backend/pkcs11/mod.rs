@@ -1,0 +1,259 @@
+//! PKCS#11 tokens behind worker processes.
+//!
+//! A [`Module`] is one shared object and its workers; a [`Token`] one token it shows; a [`TokenKey`] one key on that. No vendor code runs
+//! in this process. Lists are answered from what the last scan found; a signature costs one call to one worker.
+
+pub mod discover;
+pub mod error;
+mod key;
+mod link;
+mod pool;
+mod token;
+pub mod uri;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use tokio::sync::mpsc::UnboundedSender;
+
+pub use key::TokenKey;
+pub use link::SUBCOMMAND;
+pub use token::Token;
+
+use super::pin::{PinError, PinPrompt, PinSource};
+use crate::crypto::fingerprint::FingerprintHash;
+use crate::ipc::{Answer, Call, KeyName, KeySeen, TokenName, TokenSeen};
+use crate::protocol::public_key::PublicKey;
+use error::TokenError;
+use pool::Pool;
+use uri::Uri;
+
+/// The default limit for one call of a module: long enough for a touch, short enough for a person to wait.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A module and what is wanted of it.
+#[derive(Clone, Default)]
+pub struct ModuleSpec {
+    /// The shared object.
+    pub path: PathBuf,
+    /// Variables for its workers' environment.
+    pub env: Vec<(String, String)>,
+    /// The limit for one call; [`CALL_DEADLINE`] when not given.
+    pub deadline: Option<Duration>,
+    /// How many workers at most; by the kind of token when not given.
+    pub workers: Option<usize>,
+    /// The keys that are offered; all that can sign when empty.
+    pub keys: Vec<Selector>,
+    /// Where the PIN comes from, for the one token of this module that wants one.
+    pub pin: PinSource,
+    /// Tokens that share [`Self::pin`] with those of other modules.
+    pub claimants: Claimants,
+}
+
+/// One line of a key selection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// By token and object.
+    Uri(Uri),
+    /// By fingerprint, as `ssh-keygen -l` prints it.
+    Fingerprint(String),
+}
+
+/// The tokens that would be given the same unattended PIN. With more than one, none is.
+#[derive(Clone, Default)]
+pub struct Claimants(Arc<Mutex<HashMap<TokenName, String>>>);
+
+/// A module in use.
+pub struct Module {
+    spec: ModuleSpec,
+    pool: Arc<Pool>,
+    prompt: Arc<dyn PinPrompt>,
+    tokens: Mutex<IndexMap<TokenName, Arc<Token>>>,
+    keys: Mutex<HashMap<(TokenName, KeyName), Arc<TokenKey>>>,
+    changes: UnboundedSender<PathBuf>,
+}
+
+impl Module {
+    /// Prepares a module; nothing is started yet. Its path is sent to `changes` whenever its keys are found to be others.
+    pub fn new(spec: ModuleSpec, prompt: Arc<dyn PinPrompt>, changes: UnboundedSender<PathBuf>) -> Arc<Self> {
+        let pool = Pool::new(spec.path.clone(), spec.env.clone(), spec.deadline.unwrap_or(CALL_DEADLINE));
+        Arc::new(Self { spec, pool, prompt, tokens: Mutex::default(), keys: Mutex::default(), changes })
+    }
+
+    /// The shared object's path.
+    pub const fn path(&self) -> &PathBuf {
+        &self.spec.path
+    }
+
+    /// Looks at all tokens. What is remembered of a token that is still there stays.
+    ///
+    /// # Errors
+    /// The module cannot be used at all.
+    pub async fn scan(self: &Arc<Self>) -> Result<(), TokenError> {
+        let module = Arc::clone(self);
+        // Spawned, so that a caller that stops waiting does not cost the worker its life.
+        tokio::spawn(async move { module.scan_now().await })
+            .await
+            .unwrap_or_else(|_| Err(self.fault("the agent is ending")))
+    }
+
+    async fn scan_now(self: &Arc<Self>) -> Result<(), TokenError> {
+        let mut lease = self.pool.take().await?;
+        let found = match lease.call(&Call::Scan).await? {
+            Answer::Tokens(found) => found,
+            Answer::Failed(fault) => return Err(self.fault(&fault.text)),
+            _ => return Err(TokenError::Nonsense { module: self.name() }),
+        };
+        drop(lease);
+        self.pool.widen(self.spec.workers.unwrap_or_else(|| worker_count(&found)));
+        let mut tokens = self.tokens();
+        tokens.retain(|name, _| found.iter().any(|seen| seen.name == *name));
+        for seen in found {
+            match tokens.get(&seen.name) {
+                // Before login fewer keys show than after; a look by a worker that is not logged in must not hide them.
+                Some(known) => known.seen(|before| match before.logged_in && !seen.logged_in {
+                    true => before.slot = seen.slot,
+                    false => *before = seen,
+                }),
+                None => {
+                    let source = self.pin_source(&seen);
+                    let token = Token::new(Arc::downgrade(self), seen, source);
+                    tokens.insert(token.name().clone(), Arc::new(token));
+                }
+            }
+        }
+        drop(tokens);
+        self.claim();
+        Ok(())
+    }
+
+    /// The keys that are offered, in the order of tokens and objects.
+    pub fn offered(&self) -> Vec<Arc<TokenKey>> {
+        let tokens: Vec<Arc<Token>> = self.tokens().values().cloned().collect();
+        let mut keys = self.keys();
+        let mut offered = Vec::new();
+        for token in tokens {
+            let seen = token.seen(|seen| seen.clone());
+            for key in seen.keys.iter().filter(|key| self.selects(&seen, key)) {
+                let index = (seen.name.clone(), key.name());
+                let known = match keys.get(&index) {
+                    Some(known) => Some(Arc::clone(known)),
+                    None => TokenKey::new(Arc::clone(&token), self.name(), key).map(Arc::new),
+                };
+                if let Some(known) = known {
+                    keys.insert(index, Arc::clone(&known));
+                    offered.push(known);
+                }
+            }
+        }
+        keys.retain(|(token, _), _| offered.iter().any(|key| key.token_name() == token));
+        offered
+    }
+
+    /// The tokens of this module that want a PIN, out of those the selection is about.
+    pub fn tokens_wanting_pin(&self) -> Vec<Arc<Token>> {
+        let wants =
+            |token: &Token| token.seen(|seen| seen.login_required && !seen.protected_path && self.is_about(seen));
+        self.tokens().values().filter(|token| wants(token)).cloned().collect()
+    }
+
+    /// Forgets PINs and ends the workers, and with them every login.
+    pub fn release(&self) {
+        self.tokens().values().for_each(|token| token.forget_pin());
+        self.pool.end_idle();
+    }
+
+    /// Fails when the unattended PIN of this token would go to others too.
+    fn only_claimant(&self, token: &Token) -> Result<(), PinError> {
+        if token.seen(|seen| self.own_pin_source(seen)).is_some() {
+            return Ok(());
+        }
+        let claimants = self.spec.claimants.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match claimants.len() {
+            0 | 1 => Ok(()),
+            count => {
+                let mut tokens: Vec<&str> = claimants.values().map(String::as_str).collect();
+                tokens.sort_unstable();
+                Err(PinError::Ambiguous { count, tokens: tokens.join(", ") })
+            }
+        }
+    }
+
+    fn claim(&self) {
+        let wanting = self.tokens_wanting_pin();
+        let mut claimants = self.spec.claimants.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for token in wanting.iter().filter(|token| token.seen(|seen| self.own_pin_source(seen)).is_none()) {
+            claimants.insert(token.name().clone(), token.label());
+        }
+    }
+
+    fn keys_changed(&self) {
+        // The receiver lives as long as the agent; at its end nobody needs to know.
+        let _ = self.changes.send(self.spec.path.clone());
+    }
+
+    fn pin_source(&self, token: &TokenSeen) -> PinSource {
+        self.own_pin_source(token).unwrap_or_else(|| self.spec.pin.clone())
+    }
+
+    /// The `pin-source` of the first URI that is about this token.
+    fn own_pin_source(&self, token: &TokenSeen) -> Option<PinSource> {
+        self.spec.keys.iter().find_map(|selector| match selector {
+            Selector::Uri(uri) if uri.matches_token(token) => uri.pin_source.clone().map(PinSource::File),
+            _ => None,
+        })
+    }
+
+    fn is_about(&self, token: &TokenSeen) -> bool {
+        self.spec.keys.is_empty()
+            || self.spec.keys.iter().any(|selector| match selector {
+                Selector::Uri(uri) => uri.matches_token(token),
+                Selector::Fingerprint(wanted) => token.keys.iter().any(|key| has_fingerprint(key, wanted)),
+            })
+    }
+
+    fn selects(&self, token: &TokenSeen, key: &KeySeen) -> bool {
+        self.spec.keys.is_empty()
+            || self.spec.keys.iter().any(|selector| match selector {
+                Selector::Uri(uri) => uri.matches_token(token) && uri.matches_key(key),
+                Selector::Fingerprint(wanted) => has_fingerprint(key, wanted),
+            })
+    }
+
+    fn fault(&self, reason: &str) -> TokenError {
+        TokenError::Load { module: self.name(), reason: reason.to_owned() }
+    }
+
+    fn name(&self) -> String {
+        self.spec.path.display().to_string()
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, IndexMap<TokenName, Arc<Token>>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keys(&self) -> MutexGuard<'_, HashMap<(TokenName, KeyName), Arc<TokenKey>>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A device computes one thing at a time; a token in software profits from every core.
+fn worker_count(tokens: &[TokenSeen]) -> usize {
+    match tokens.iter().any(|token| token.device) {
+        true => 1,
+        false => std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+fn has_fingerprint(key: &KeySeen, wanted: &str) -> bool {
+    PublicKey::from_blob(&key.public).is_ok_and(|public| {
+        let hash = match wanted.split_once(':') {
+            Some(("MD5", _)) => FingerprintHash::Md5,
+            _ => FingerprintHash::Sha256,
+        };
+        hash.of(&public) == wanted
+    })
+}

@@ -1,0 +1,115 @@
+//! The workers of one module: as many as its tokens profit from, started when they are needed.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::error::TokenError;
+use super::link::Link;
+use crate::ipc::{Answer, Call};
+
+/// Hands out workers, one user at a time each.
+pub(super) struct Pool {
+    module: PathBuf,
+    env: Vec<(String, String)>,
+    /// The limit for one call.
+    deadline: Duration,
+    idle: Mutex<Vec<Link>>,
+    size: AtomicUsize,
+    permits: Arc<Semaphore>,
+    /// Workers start one after another: several processes that open a SoftHSM token at the same moment disturb each other.
+    starting: tokio::sync::Mutex<()>,
+}
+
+/// A worker on loan. It goes back when dropped, unless a call failed.
+pub(super) struct Lease {
+    link: Option<Link>,
+    pool: Arc<Pool>,
+    /// It served somebody before, and may have died of that in the meantime.
+    pub(super) used_before: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    pub(super) fn new(module: PathBuf, env: Vec<(String, String)>, deadline: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            module,
+            env,
+            deadline,
+            idle: Mutex::default(),
+            size: AtomicUsize::new(1),
+            permits: Arc::new(Semaphore::new(1)),
+            starting: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Allows this many workers, if that is more than before.
+    pub(super) fn widen(&self, size: usize) {
+        let before = self.size.fetch_max(size, Ordering::Relaxed);
+        if size > before {
+            self.permits.add_permits(size - before);
+        }
+    }
+
+    /// Waits for a worker; starts one when none is idle.
+    pub(super) async fn take(self: &Arc<Self>) -> Result<Lease, TokenError> {
+        // The semaphore is never closed.
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| TokenError::Spawn {
+            module: self.module.display().to_string(),
+            reason: "the agent is ending".to_owned(),
+        })?;
+        while let Some(mut link) = self.pop() {
+            if link.is_alive() {
+                return Ok(Lease { link: Some(link), pool: Arc::clone(self), used_before: true, _permit: permit });
+            }
+            tracing::warn!(module = %self.module.display(), "worker ended while idle; starting another");
+        }
+        let _alone = self.starting.lock().await;
+        let link = Link::start(&self.module, &self.env, self.deadline).await?;
+        Ok(Lease { link: Some(link), pool: Arc::clone(self), used_before: false, _permit: permit })
+    }
+
+    /// Ends the idle workers; their logins end with them.
+    pub(super) fn end_idle(&self) {
+        self.lock().clear();
+    }
+
+    fn pop(&self) -> Option<Link> {
+        self.lock().pop()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Link>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    /// Makes one call. After an error that the worker caused, and when the caller stops waiting, the worker is gone.
+    pub(super) async fn call(&mut self, call: &Call) -> Result<Answer, TokenError> {
+        let Some(mut link) = self.link.take() else {
+            return Err(TokenError::Crashed {
+                module: self.pool.module.display().to_string(),
+                status: "in an earlier call".to_owned(),
+            });
+        };
+        let answer = link.call(call, self.pool.deadline).await?;
+        self.link = Some(link);
+        Ok(answer)
+    }
+
+    /// The worker, for what it remembers.
+    pub(super) const fn link(&mut self) -> Option<&mut Link> {
+        self.link.as_mut()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.take() {
+            self.pool.lock().push(link);
+        }
+    }
+}

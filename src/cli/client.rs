@@ -1,0 +1,74 @@
+//! The inventory: from the agent that `SSH_AUTH_SOCK` names, else by looking at the modules here and now.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use crate::agent::Providers;
+use crate::agent::command::specs;
+use crate::agent::inventory::Entry;
+use crate::backend::BoxFuture;
+use crate::backend::pin::{Pin, PinError, PinPrompt, PinQuestion, PinSource};
+use crate::config::Config;
+use crate::keyring::Keyring;
+use crate::pattern::PatternList;
+use crate::protocol::request::{EXTENSION, INVENTORY};
+use crate::protocol::wire::{Put as _, Reader};
+
+const EXTENSION_RESPONSE: u8 = 29;
+const MAX_REPLY: u64 = 64 * 1024 * 1024;
+
+/// The keys that there are.
+pub(super) fn inventory(config: Option<&Path>) -> Result<Vec<Entry>, String> {
+    let asked = match std::env::var_os("SSH_AUTH_SOCK") {
+        Some(socket) if config.is_none() => ask(Path::new(&socket)),
+        _ => None,
+    };
+    match asked {
+        Some(document) => serde_json::from_slice(&document).map_err(|error| format!("the agent's answer: {error}")),
+        None => look(config),
+    }
+}
+
+/// Asks a running hardkey; `None` when nothing or something else is there.
+fn ask(socket: &Path) -> Option<Vec<u8>> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    let mut body = vec![EXTENSION];
+    body.put_string(INVENTORY.as_bytes());
+    let mut frame = Vec::new();
+    frame.put_string(&body);
+    stream.write_all(&frame).ok()?;
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).ok()?;
+    let mut reply = Vec::new();
+    stream.take(u64::from(u32::from_be_bytes(length)).min(MAX_REPLY)).read_to_end(&mut reply).ok()?;
+    let mut reader = Reader::new(&reply);
+    let named = reader.u8().ok()? == EXTENSION_RESPONSE && reader.string().ok()? == INVENTORY.as_bytes();
+    named.then(|| reader.string().ok().map(<[u8]>::to_vec))?
+}
+
+/// Looks at the modules of the configuration without logging in.
+fn look(config: Option<&Path>) -> Result<Vec<Entry>, String> {
+    let config = Config::find(config).map_err(|error| error.to_string())?;
+    crate::agent::log::to_stderr(false);
+    let keyring = Arc::new(Mutex::new(Keyring::default()));
+    let modules = specs(&config, &PinSource::Ask, true);
+    let (providers, _changes) = Providers::new(Arc::clone(&keyring), Arc::new(Nobody), PatternList::new(""), modules);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    runtime.block_on(providers.start());
+    let keyring = keyring.lock().map_err(|_| "looking at the modules failed".to_owned())?;
+    Ok(keyring.iter().map(|identity| Entry::of(identity)).collect())
+}
+
+/// Looking asks nobody.
+struct Nobody;
+
+impl PinPrompt for Nobody {
+    fn ask(&self, question: PinQuestion) -> BoxFuture<'_, Result<Pin, PinError>> {
+        Box::pin(async { Err(PinError::Cancelled { token: question.token }) })
+    }
+}

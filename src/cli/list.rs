@@ -1,0 +1,54 @@
+//! `hardkey list`: a table of keys for people, or JSON for programs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::agent::inventory::Entry;
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Look at the modules of this configuration instead of asking the agent
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+    let entries = super::client::inventory(arguments.config.as_deref())?;
+    if arguments.json {
+        let text = serde_json::to_string_pretty(&entries).map_err(|error| error.to_string())?;
+        return super::print(&(text + "\n"));
+    }
+    if entries.is_empty() {
+        return super::print("no keys\n");
+    }
+    super::print(&table(&entries))
+}
+
+fn table(entries: &[Entry]) -> String {
+    let header = ["KEY", "ALGORITHM", "TOKEN", "SLOT", "STATE", "FINGERPRINT"].map(str::to_owned);
+    let rows = entries.iter().map(|entry| {
+        let confirm = if entry.confirm { ", confirm" } else { "" };
+        [
+            entry.comment.clone(),
+            entry.algorithm.clone(),
+            entry.place.token.clone(),
+            entry.place.slot.map_or_else(|| "-".to_owned(), |slot| slot.to_string()),
+            format!("{}{confirm}", entry.place.state),
+            entry.fingerprint.clone(),
+        ]
+    });
+    let rows: Vec<[String; 6]> = std::iter::once(header).chain(rows).collect();
+    let widths: Vec<usize> =
+        (0..6).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    rows.iter()
+        .map(|row| {
+            let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+            cells.join("  ").trim_end().to_owned() + "\n"
+        })
+        .collect()
+}

@@ -1,0 +1,88 @@
+//! The command line: one file per subcommand, thin.
+
+mod agent;
+mod client;
+mod list;
+mod public;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::backend::pkcs11;
+use crate::consent::pinentry;
+
+/// An SSH agent for keys that live in hardware
+#[derive(Parser)]
+#[command(name = "hardkey", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the agent: in the background, in the foreground, or around a command
+    Agent(agent::Arguments),
+    /// List keys with their token, slot, algorithm and state
+    List(list::Arguments),
+    /// Print public keys as lines for authorized_keys
+    Pub(public::Arguments),
+    /// Serve calls of the agent on one PKCS#11 module (started by the agent)
+    #[command(hide = true)]
+    Worker,
+    /// Show one dialog for the agent (started by the agent)
+    #[command(hide = true)]
+    Prompt,
+}
+
+/// Runs the program. Called through a link named `ssh-agent` it is ssh-agent.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let called = arguments.first().map(|name| Path::new(name).file_name().unwrap_or_default().to_owned());
+    if called.is_some_and(|name| name == "ssh-agent") {
+        return agent::as_ssh_agent(arguments);
+    }
+    // The hidden ones first: a worker starts in a millisecond, without building a command line it does not need.
+    let outcome = match arguments.get(1).and_then(|word| word.to_str()) {
+        Some(pkcs11::SUBCOMMAND) if arguments.len() == 2 => crate::worker::run().map_err(|error| error.to_string()),
+        Some(pinentry::SUBCOMMAND) if arguments.len() == 2 => pinentry::serve().map_err(|error| error.to_string()),
+        _ => return run(arguments),
+    };
+    report("hardkey", outcome.map(|()| ExitCode::SUCCESS))
+}
+
+fn run(arguments: Vec<OsString>) -> ExitCode {
+    let matches = Cli::command().get_matches_from(arguments);
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let outcome = match cli.command {
+        Command::Agent(arguments) => agent::run(arguments, agent::Mode::Hardkey),
+        Command::List(arguments) => list::run(&arguments),
+        Command::Pub(arguments) => public::run(&arguments),
+        Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string()),
+        Command::Prompt => pinentry::serve().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string()),
+    };
+    report("hardkey", outcome)
+}
+
+#[expect(clippy::print_stderr, reason = "this is where errors reach the user")]
+fn report(program: &str, outcome: Result<ExitCode, String>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        eprintln!("{program}: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Writes to standard output; a reader that has seen enough is no error.
+fn print(text: &str) -> Result<ExitCode, String> {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(format!("cannot print: {error}")),
+    }
+}

@@ -1,0 +1,281 @@
+//! The configuration file: TOML in, checked values out.
+//!
+//! Every key is known or refused, with file and line: a misspelt `pin` must not mean that nobody is asked for one.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::backend::pin::PinSource;
+use crate::backend::pkcs11::uri::Uri;
+use crate::backend::pkcs11::{ModuleSpec, Selector};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Look for modules in p11-kit's module files.
+    pub discover: Option<bool>,
+    /// Modules named by the user.
+    #[serde(default, rename = "module")]
+    pub modules: Vec<ModuleConfig>,
+    /// How people are asked.
+    #[serde(default)]
+    pub prompt: PromptConfig,
+}
+
+/// One `[[module]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleConfig {
+    /// The shared object.
+    #[serde(deserialize_with = "absolute")]
+    pub path: PathBuf,
+    /// Where the PIN comes from.
+    #[serde(default)]
+    pub pin: Option<PinConfig>,
+    /// Which keys are offered.
+    #[serde(default)]
+    pub keys: Vec<KeySelector>,
+    /// Worker processes at most.
+    pub workers: Option<std::num::NonZeroUsize>,
+    /// The limit for one call.
+    pub timeout: Option<Seconds>,
+    /// Variables for the workers' environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+}
+
+/// `pin = "ask"` or `pin = { file = "…" }`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PinConfig {
+    /// A person is asked at the first signature.
+    Ask,
+    /// The first line of a file.
+    #[serde(deserialize_with = "absolute")]
+    File(PathBuf),
+}
+
+/// `[prompt]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromptConfig {
+    /// The pinentry program.
+    pub pinentry: Option<PathBuf>,
+    /// How long a dialog stays open.
+    pub timeout: Option<Seconds>,
+}
+
+/// A key selection: a `pkcs11:` URI or a fingerprint.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct KeySelector(pub Selector);
+
+/// A duration such as `30s`, `5m` or `1h30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Seconds(pub u32);
+
+/// Why there is no configuration. The text names the file and, where there is one, the line.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration {path}: {reason}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What is wrong, and the remedy.
+        reason: String,
+    },
+    /// The file is not what it should be.
+    #[error("configuration {path}: {error}")]
+    Parse {
+        /// The file.
+        path: String,
+        /// Line, column and what is wrong there.
+        error: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// It cannot be read, others may write it, or something in it is not known.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let fail = |reason: String| ConfigError::Read { path: path.display().to_string(), reason };
+        let metadata = std::fs::metadata(path).map_err(|error| fail(error.to_string()))?;
+        if metadata.mode() & 0o022 != 0 {
+            return Err(fail("others may write it; chmod go-w it".to_owned()));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+        Self::parse(&text).map_err(|error| ConfigError::Parse {
+            path: path.display().to_string(),
+            error: error.to_string().trim_end().to_owned(),
+        })
+    }
+
+    /// Checks a text.
+    ///
+    /// # Errors
+    /// Something in it is not known or out of range; the error shows the line.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// Finds and reads the user's file: `explicit`, else `$HARDKEY_CONFIG`, else the XDG path, which alone may be missing.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn find(explicit: Option<&Path>) -> Result<Self, ConfigError> {
+        if let Some(path) = explicit {
+            return Self::load(path);
+        }
+        if let Some(path) = std::env::var_os("HARDKEY_CONFIG").filter(|path| !path.is_empty()) {
+            return Self::load(Path::new(&path));
+        }
+        match crate::paths::config_home().map(|home| home.join("hardkey/config.toml")) {
+            Some(path) if path.exists() => Self::load(&path),
+            _ => Ok(Self::default()),
+        }
+    }
+}
+
+impl ModuleConfig {
+    /// What the backend needs to know; a PIN that is given for all modules stands in where the module names none.
+    pub fn spec(&self, default_pin: &PinSource) -> ModuleSpec {
+        ModuleSpec {
+            path: self.path.clone(),
+            env: self.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            deadline: self.timeout.map(|timeout| Duration::from_secs(timeout.0.into())),
+            workers: self.workers.map(usize::from),
+            keys: self.keys.iter().map(|key| key.0.clone()).collect(),
+            pin: match &self.pin {
+                None => default_pin.clone(),
+                Some(PinConfig::Ask) => PinSource::Ask,
+                Some(PinConfig::File(path)) => PinSource::File(path.clone()),
+            },
+            ..ModuleSpec::default()
+        }
+    }
+}
+
+impl TryFrom<String> for KeySelector {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if Uri::is_meant(&text) {
+            return Uri::parse(&text).map(|uri| Self(Selector::Uri(uri))).map_err(|error| error.to_string());
+        }
+        match text.split_once(':') {
+            Some(("SHA256" | "MD5", _)) => Ok(Self(Selector::Fingerprint(text))),
+            _ => Err(format!("{text:?} is neither a pkcs11: URI nor a fingerprint as `ssh-keygen -l` prints it")),
+        }
+    }
+}
+
+impl TryFrom<String> for Seconds {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+            .filter(|seconds| seconds.0 > 0)
+            .ok_or_else(|| format!("{text:?} is not a time such as \"30s\" or \"1h30m\""))
+    }
+}
+
+impl Seconds {
+    /// Reads a time as OpenSSH writes it (sshd_config(5), TIME FORMATS): numbers with units s, m, h, d, w; seconds without.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut total = 0_u32;
+        let mut number = None::<u32>;
+        for character in text.chars() {
+            if let Some(digit) = character.to_digit(10) {
+                number = Some(number.unwrap_or(0).checked_mul(10)?.checked_add(digit)?);
+                continue;
+            }
+            let unit = match character.to_ascii_lowercase() {
+                's' => 1,
+                'm' => 60,
+                'h' => 3600,
+                'd' => 86_400,
+                'w' => 604_800,
+                _ => return None,
+            };
+            total = total.checked_add(number.take()?.checked_mul(unit)?)?;
+        }
+        if text.is_empty() {
+            return None;
+        }
+        total.checked_add(number.unwrap_or(0)).map(Self)
+    }
+}
+
+fn absolute<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(serde::de::Error::custom(format!("{} is not an absolute path", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_file_is_understood() {
+        let config = Config::parse(
+            r#"
+            discover = false
+            [[module]]
+            path = "/usr/lib/softhsm/libsofthsm2.so"
+            pin = { file = "/run/pin" }
+            keys = ["pkcs11:token=ci;object=deploy?pin-source=file:/run/pin2", "SHA256:abc"]
+            workers = 2
+            timeout = "1m30s"
+            env = { SOFTHSM2_CONF = "/etc/softhsm2.conf" }
+            [[module]]
+            path = "/usr/lib/other.so"
+            pin = "ask"
+            [prompt]
+            pinentry = "/usr/bin/pinentry"
+            timeout = "60s"
+            "#,
+        )
+        .expect("valid");
+        let spec = config.modules[0].spec(&PinSource::Ask);
+        assert_eq!(spec.deadline, Some(Duration::from_secs(90)));
+        assert_eq!((spec.keys.len(), spec.workers, config.discover), (2, Some(2), Some(false)));
+        assert!(matches!(spec.pin, PinSource::File(_)));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_with_its_line() {
+        for (text, line) in [
+            ("discover = true\npinn = 1", "line 2"),
+            ("[[module]]\npath = \"/a\"\npni = \"ask\"", "line 3"),
+            ("[[module]]\npath = \"relative.so\"", "line 2"),
+            ("[[module]]\npath = \"/a\"\nkeys = [\"pkcs11:tokn=x\"]", "line 3"),
+            ("[[module]]\npath = \"/a\"\npin = { fil = \"/b\" }", "line 3"),
+            ("[prompt]\ntimeout = \"soon\"", "line 2"),
+        ] {
+            let error = Config::parse(text).expect_err(text).to_string();
+            assert!(error.contains(line), "{error}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_as_openssh_reads_them() {
+        for (text, seconds) in [("5", 5), ("1m", 60), ("1w2d3h4m5s", 788_645), ("1h30", 3630), ("10M", 600), ("0", 0)] {
+            assert_eq!(Seconds::parse(text), Some(Seconds(seconds)), "{text}");
+        }
+        for text in ["", "s", "5x", "-1", "99999999999", "1hh"] {
+            assert_eq!(Seconds::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The identities the agent offers, their limits, and the lock.
+//!
+//! Owns which key answers to which blob, in which order they are listed, and when they are gone; the list reply is kept encoded, so
+//! that listing a thousand keys costs as much as listing one. Never asks anybody anything.
+
+mod lock;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use indexmap::IndexMap;
+
+pub use lock::{Lock, Locked};
+
+use crate::backend::Signer;
+use crate::protocol::public_key::PublicKey;
+use crate::protocol::reply;
+
+/// Which provider a key came with: the module's path or the URI that was given.
+pub type Provider = Arc<str>;
+
+/// One key that clients may use.
+pub struct Identity {
+    /// The key or certificate that names it.
+    pub public: PublicKey,
+    /// What `ssh-add -l` shows beside it; any octets for software keys, escaped text for token keys.
+    pub comment: Vec<u8>,
+    /// What signs.
+    pub signer: Arc<dyn Signer>,
+    /// The PKCS#11 provider it came with.
+    pub provider: Option<Provider>,
+    /// Every use needs consent.
+    pub confirm: bool,
+    /// When it is forgotten, on [`crate::clock`].
+    pub expires: Option<Duration>,
+}
+
+/// The ordered set of identities.
+#[derive(Default)]
+pub struct Keyring {
+    identities: IndexMap<Arc<[u8]>, Arc<Identity>>,
+    answer: Option<Arc<[u8]>>,
+    next_expiry: Option<Duration>,
+}
+
+impl Keyring {
+    /// Adds an identity; one with the same blob is replaced and keeps its place in the list.
+    pub fn add(&mut self, identity: Identity) {
+        self.identities.insert(Arc::clone(identity.public.blob()), Arc::new(identity));
+        self.changed();
+    }
+
+    /// Makes the identities of a provider exactly these. Keys that stay keep their place; keys added by others are left alone.
+    pub fn replace_provider(&mut self, provider: &str, identities: Vec<Identity>) {
+        self.identities.retain(|blob, known| {
+            known.provider.as_deref() != Some(provider) || identities.iter().any(|new| new.public.blob() == blob)
+        });
+        for identity in identities {
+            let taken = self.identities.get(identity.public.blob());
+            if taken.is_none_or(|known| known.provider.as_deref() == Some(provider)) {
+                self.identities.insert(Arc::clone(identity.public.blob()), Arc::new(identity));
+            }
+        }
+        self.changed();
+    }
+
+    /// Removes one identity; whether it was there.
+    pub fn remove(&mut self, blob: &[u8], now: Duration) -> bool {
+        self.purge(now);
+        let found = self.identities.shift_remove(blob).is_some();
+        self.changed();
+        found
+    }
+
+    /// Removes the identities of a provider; how many there were.
+    pub fn remove_provider(&mut self, provider: &str) -> usize {
+        let before = self.identities.len();
+        self.identities.retain(|_, identity| identity.provider.as_deref() != Some(provider));
+        self.changed();
+        before - self.identities.len()
+    }
+
+    /// Removes everything.
+    pub fn clear(&mut self) {
+        self.identities.clear();
+        self.changed();
+    }
+
+    /// Forgets identities whose time is over.
+    pub fn purge(&mut self, now: Duration) {
+        if self.next_expiry.is_some_and(|next| next <= now) {
+            self.identities.retain(|_, identity| identity.expires.is_none_or(|expires| expires > now));
+            self.changed();
+        }
+    }
+
+    /// When the next identity expires, on [`crate::clock`].
+    pub const fn next_expiry(&self) -> Option<Duration> {
+        self.next_expiry
+    }
+
+    /// The identity that a blob names.
+    pub fn find(&mut self, blob: &[u8], now: Duration) -> Option<Arc<Identity>> {
+        self.purge(now);
+        self.identities.get(blob).cloned()
+    }
+
+    /// The encoded list reply.
+    pub fn answer(&mut self, now: Duration) -> Arc<[u8]> {
+        self.purge(now);
+        let identities = &self.identities;
+        let encode = || {
+            let pairs = identities.values().map(|identity| (&identity.public.blob()[..], &identity.comment[..]));
+            reply::identities(pairs).into()
+        };
+        Arc::clone(self.answer.get_or_insert_with(encode))
+    }
+
+    /// All identities in list order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Identity>> {
+        self.identities.values()
+    }
+
+    fn changed(&mut self) {
+        self.answer = None;
+        self.next_expiry = self.identities.values().filter_map(|identity| identity.expires).min();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{BoxFuture, Place, SignError};
+    use crate::protocol::public_key::KeyMaterial;
+
+    struct Mute;
+    impl Signer for Mute {
+        fn sign<'a>(&'a self, _: &'a [u8], _: u32) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+            Box::pin(async { Err(SignError::Software) })
+        }
+        fn place(&self) -> Place {
+            Place::default()
+        }
+    }
+
+    fn identity(number: u8, provider: Option<&str>) -> Identity {
+        Identity {
+            public: PublicKey::from_material(KeyMaterial::Ed25519 { key: [number; 32] }),
+            comment: vec![number],
+            signer: Arc::new(Mute),
+            provider: provider.map(Arc::from),
+            confirm: false,
+            expires: None,
+        }
+    }
+
+    fn order(keyring: &Keyring) -> Vec<u8> {
+        keyring.iter().map(|identity| identity.comment[0]).collect()
+    }
+
+    #[test]
+    fn a_key_added_again_keeps_its_place_and_takes_the_new_limits() {
+        let mut keyring = Keyring::default();
+        (1..=3).for_each(|number| keyring.add(identity(number, None)));
+        keyring.add(Identity { confirm: true, ..identity(2, None) });
+        assert_eq!(order(&keyring), [1, 2, 3]);
+        let blob = Arc::clone(identity(2, None).public.blob());
+        assert!(keyring.find(&blob, Duration::ZERO).expect("present").confirm);
+    }
+
+    #[test]
+    fn a_key_whose_time_is_over_is_neither_listed_nor_found() {
+        let mut keyring = Keyring::default();
+        keyring.add(identity(1, None));
+        keyring.add(Identity { expires: Some(Duration::from_secs(5)), ..identity(2, None) });
+        let blob = Arc::clone(identity(2, None).public.blob());
+        assert!(keyring.find(&blob, Duration::from_secs(4)).is_some());
+        let before = keyring.answer(Duration::from_secs(4));
+        assert!(keyring.find(&blob, Duration::from_secs(5)).is_none());
+        assert_ne!(keyring.answer(Duration::from_secs(5)), before);
+        assert_eq!(keyring.next_expiry(), None);
+    }
+
+    #[test]
+    fn a_provider_takes_away_only_its_own_keys() {
+        let mut keyring = Keyring::default();
+        keyring.add(identity(1, None));
+        keyring.replace_provider("a", vec![identity(2, Some("a")), identity(3, Some("a")), identity(1, Some("a"))]);
+        keyring.replace_provider("b", vec![identity(4, Some("b"))]);
+        assert_eq!(order(&keyring), [1, 2, 3, 4]);
+        keyring.replace_provider("a", vec![identity(3, Some("a"))]);
+        assert_eq!(order(&keyring), [1, 3, 4]);
+        assert_eq!(keyring.remove_provider("a"), 1);
+        assert_eq!(order(&keyring), [1, 4]);
+    }
+}

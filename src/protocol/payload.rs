@@ -1,0 +1,135 @@
+//! What the octets to be signed are: a login, a signature over a file, a certificate, or nothing that can be told.
+//!
+//! Each kind is recognised completely, to the last octet, or not at all.
+
+use super::Malformed;
+use super::wire::Reader;
+
+const USERAUTH_REQUEST: u8 = 50;
+
+/// The meaning of a signature request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Payload<'a> {
+    /// A login by `publickey` (RFC 4252 section 7). Where to is not part of what is signed.
+    Login(Login<'a>),
+    /// A login by `publickey-hostbound-v00@openssh.com` (OpenSSH PROTOCOL section 1.6): the server compares the host key with its own.
+    BoundLogin {
+        /// The login.
+        login: Login<'a>,
+        /// The host key of the server that will accept the signature.
+        host_key: &'a [u8],
+    },
+    /// A signature over a message (OpenSSH PROTOCOL.sshsig), such as git's.
+    SshSig {
+        /// What the signature is for, such as `git` or `file`.
+        namespace: &'a [u8],
+    },
+    /// Anything else.
+    Raw,
+}
+
+/// The fields of a login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login<'a> {
+    /// The SSH session identifier.
+    pub session_id: &'a [u8],
+    /// The user to log in as.
+    pub user: &'a [u8],
+    /// The signature algorithm that the server was told of.
+    pub algorithm: &'a [u8],
+    /// The key that the server was told of.
+    pub key: &'a [u8],
+}
+
+impl<'a> Payload<'a> {
+    /// Tells what the octets are.
+    pub fn of(data: &'a [u8]) -> Self {
+        ssh_sig(data).or_else(|_| login(data)).unwrap_or(Self::Raw)
+    }
+
+    /// The login inside, whether bound to its host or not.
+    pub const fn login(&self) -> Option<&Login<'a>> {
+        match self {
+            Self::Login(login) | Self::BoundLogin { login, .. } => Some(login),
+            Self::SshSig { .. } | Self::Raw => None,
+        }
+    }
+}
+
+fn ssh_sig(data: &[u8]) -> Result<Payload<'_>, Malformed> {
+    let body = data.strip_prefix(b"SSHSIG").ok_or_else(|| Malformed::new("no magic"))?;
+    let mut reader = Reader::new(body);
+    let namespace = reader.string()?;
+    let (_reserved, _hash, _digest) = (reader.string()?, reader.string()?, reader.string()?);
+    reader.finish()?;
+    Ok(Payload::SshSig { namespace })
+}
+
+fn login(data: &[u8]) -> Result<Payload<'_>, Malformed> {
+    let mut reader = Reader::new(data);
+    let session_id = reader.string()?;
+    let kind = reader.u8()?;
+    let user = reader.string()?;
+    let service = reader.string()?;
+    let method = reader.string()?;
+    let with_signature = reader.bool()?;
+    let algorithm = reader.string()?;
+    let key = reader.string()?;
+    if session_id.is_empty() || kind != USERAUTH_REQUEST || service != b"ssh-connection" || !with_signature {
+        return Err(Malformed::new("not a login"));
+    }
+    let login = Login { session_id, user, algorithm, key };
+    let payload = match method {
+        b"publickey" => Payload::Login(login),
+        b"publickey-hostbound-v00@openssh.com" => Payload::BoundLogin { login, host_key: reader.string()? },
+        _ => return Err(Malformed::new("another method")),
+    };
+    reader.finish()?;
+    Ok(payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::Put as _;
+    use super::*;
+
+    fn request(method: &str, host_key: Option<&[u8]>) -> Vec<u8> {
+        let mut data = Vec::new();
+        data.put_string(b"session");
+        data.push(USERAUTH_REQUEST);
+        data.put_string(b"user");
+        data.put_string(b"ssh-connection");
+        data.put_string(method.as_bytes());
+        data.push(1);
+        data.put_string(b"ssh-ed25519");
+        data.put_string(b"key");
+        host_key.into_iter().for_each(|key| data.put_string(key));
+        data
+    }
+
+    #[test]
+    fn logins_are_recognised_to_the_last_octet() {
+        assert!(matches!(Payload::of(&request("publickey", None)), Payload::Login(Login { user: b"user", .. })));
+        let bound = request("publickey-hostbound-v00@openssh.com", Some(b"host"));
+        assert!(matches!(Payload::of(&bound), Payload::BoundLogin { host_key: b"host", .. }));
+        for other in [
+            request("publickey", Some(b"host")),
+            request("publickey-hostbound-v00@openssh.com", None),
+            request("password", None),
+            [request("publickey", None), vec![0]].concat(),
+        ] {
+            assert_eq!(Payload::of(&other), Payload::Raw);
+        }
+    }
+
+    #[test]
+    fn message_signatures_are_recognised_by_their_namespace() {
+        let mut data = b"SSHSIG".to_vec();
+        for part in [&b"git"[..], b"", b"sha512", b"digest"] {
+            data.put_string(part);
+        }
+        assert_eq!(Payload::of(&data), Payload::SshSig { namespace: b"git" });
+        data.push(0);
+        assert_eq!(Payload::of(&data), Payload::Raw);
+    }
+}

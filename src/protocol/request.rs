@@ -1,0 +1,175 @@
+//! Requests as types (RFC 9987 section 3).
+
+use secrecy::SecretSlice;
+
+use super::Malformed;
+use super::constraint::Constraints;
+use super::private_key::PrivateKey;
+use super::session_bind::{self, SessionBind};
+use super::wire::Reader;
+
+/// The private extension by which `hardkey list` asks a running agent for its inventory.
+pub const INVENTORY: &str = "inventory@hardkey";
+
+const REMOVE_ALL_RSA1: u8 = 9;
+/// `SSH_AGENTC_REQUEST_IDENTITIES`
+pub const REQUEST_IDENTITIES: u8 = 11;
+/// `SSH_AGENTC_SIGN_REQUEST`
+pub const SIGN_REQUEST: u8 = 13;
+const ADD_IDENTITY: u8 = 17;
+const REMOVE_IDENTITY: u8 = 18;
+const REMOVE_ALL_IDENTITIES: u8 = 19;
+const ADD_SMARTCARD_KEY: u8 = 20;
+const REMOVE_SMARTCARD_KEY: u8 = 21;
+const LOCK: u8 = 22;
+const UNLOCK: u8 = 23;
+const ADD_ID_CONSTRAINED: u8 = 25;
+const ADD_SMARTCARD_KEY_CONSTRAINED: u8 = 26;
+/// `SSH_AGENTC_EXTENSION`
+pub const EXTENSION: u8 = 27;
+
+/// One request, completely parsed.
+pub enum Request<'a> {
+    /// List the identities.
+    List,
+    /// Sign data with a key.
+    Sign(Sign<'a>),
+    /// Add a software key or a security key.
+    Add(Add<'a>),
+    /// Remove one identity, named by its blob.
+    Remove {
+        /// The identity's blob.
+        key: &'a [u8],
+    },
+    /// Remove all identities.
+    RemoveAll,
+    /// Add the keys of a PKCS#11 provider.
+    AddProvider(AddProvider<'a>),
+    /// Remove the keys of a PKCS#11 provider.
+    RemoveProvider {
+        /// Path of the module, or an RFC 7512 URI.
+        provider: &'a str,
+    },
+    /// Lock the agent with a passphrase.
+    Lock {
+        /// The passphrase.
+        passphrase: SecretSlice<u8>,
+    },
+    /// Unlock the agent with the passphrase it was locked with.
+    Unlock {
+        /// The passphrase.
+        passphrase: SecretSlice<u8>,
+    },
+    /// `query`: which extensions are there.
+    Query,
+    /// `session-bind@openssh.com`. A bind out of form is still an attempt to bind, and counts as one.
+    SessionBind(Result<SessionBind<'a>, Malformed>),
+    /// The inventory that `hardkey list` shows.
+    Inventory,
+    /// An extension that this agent does not know.
+    UnknownExtension {
+        /// Its name.
+        name: &'a str,
+    },
+}
+
+/// `SSH_AGENTC_SIGN_REQUEST` (RFC 9987 section 3.6).
+#[derive(Clone, Copy)]
+pub struct Sign<'a> {
+    /// The identity's blob.
+    pub key: &'a [u8],
+    /// The octets to be signed.
+    pub data: &'a [u8],
+    /// Flags that choose the RSA hash; unknown bits are ignored.
+    pub flags: u32,
+}
+
+/// `SSH_AGENTC_ADD_IDENTITY` and its constrained form (RFC 9987 section 3.2).
+pub struct Add<'a> {
+    /// The key.
+    pub key: PrivateKey<'a>,
+    /// Comment, any octets.
+    pub comment: &'a [u8],
+    /// Limits of its use.
+    pub constraints: Constraints,
+}
+
+/// `SSH_AGENTC_ADD_SMARTCARD_KEY` and its constrained form (RFC 9987 section 3.2.6).
+pub struct AddProvider<'a> {
+    /// Path of the module, or an RFC 7512 URI.
+    pub provider: &'a str,
+    /// The PIN that the user typed for it; may be empty.
+    pub pin: SecretSlice<u8>,
+    /// Limits of its keys' use.
+    pub constraints: Constraints,
+}
+
+impl<'a> Request<'a> {
+    /// Parses one frame.
+    ///
+    /// Octets after a complete request are ignored, as OpenSSH does; octets after an added key are its constraints.
+    ///
+    /// # Errors
+    /// Unknown type or a body out of form. The connection stays in frame: the caller answers with a failure and reads on.
+    pub fn parse(frame: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(frame);
+        Ok(match reader.u8()? {
+            REQUEST_IDENTITIES => Self::List,
+            SIGN_REQUEST => Self::Sign(Sign { key: reader.string()?, data: reader.string()?, flags: reader.u32()? }),
+            ADD_IDENTITY | ADD_ID_CONSTRAINED => Self::Add(Add {
+                key: PrivateKey::read(&mut reader)?,
+                comment: reader.string()?,
+                constraints: Constraints::parse(reader)?,
+            }),
+            REMOVE_IDENTITY => Self::Remove { key: reader.string()? },
+            REMOVE_ALL_IDENTITIES | REMOVE_ALL_RSA1 => Self::RemoveAll,
+            ADD_SMARTCARD_KEY | ADD_SMARTCARD_KEY_CONSTRAINED => Self::AddProvider(AddProvider {
+                provider: reader.text()?,
+                pin: reader.string()?.to_vec().into(),
+                constraints: Constraints::parse(reader)?,
+            }),
+            REMOVE_SMARTCARD_KEY => Self::RemoveProvider { provider: reader.text()? },
+            LOCK => Self::Lock { passphrase: reader.string()?.to_vec().into() },
+            UNLOCK => Self::Unlock { passphrase: reader.string()?.to_vec().into() },
+            EXTENSION => match reader.text()? {
+                "query" => Self::Query,
+                session_bind::NAME => Self::SessionBind(SessionBind::parse(reader)),
+                INVENTORY => Self::Inventory,
+                name => Self::UnknownExtension { name },
+            },
+            number => return Err(Malformed(format!("request type {number} is not known"))),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::Put;
+    use super::*;
+
+    #[test]
+    fn a_signature_request_without_flags_is_malformed() {
+        let mut frame = vec![SIGN_REQUEST];
+        frame.put_string(b"key");
+        frame.put_string(b"data");
+        assert!(Request::parse(&frame).is_err());
+        frame.put_u32(4);
+        assert!(matches!(Request::parse(&frame), Ok(Request::Sign(Sign { flags: 4, .. }))));
+    }
+
+    #[test]
+    fn unknown_and_empty_requests_are_malformed() {
+        assert!(Request::parse(&[]).is_err());
+        for number in [0, 1, 5, 6, 12, 14, 200] {
+            assert!(Request::parse(&[number]).is_err(), "{number}");
+        }
+    }
+
+    #[test]
+    fn a_bind_out_of_form_is_still_an_attempt_to_bind() {
+        let mut frame = vec![EXTENSION];
+        frame.put_string(session_bind::NAME.as_bytes());
+        frame.put_string(b"only a host key");
+        assert!(matches!(Request::parse(&frame), Ok(Request::SessionBind(Err(_)))));
+    }
+}

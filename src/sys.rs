@@ -1,0 +1,62 @@
+//! The kernel calls that no safe interface offers.
+
+use std::os::fd::{OwnedFd, RawFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Which side of a fork this is.
+pub enum Forked {
+    /// The process that called.
+    Parent {
+        /// The child's process id.
+        child: i32,
+    },
+    /// The new process.
+    Child,
+}
+
+/// Forks this process.
+///
+/// # Errors
+/// The system's limit of processes is reached.
+///
+/// # Panics
+/// More than one thread runs: what the others hold would stay locked in the child for ever.
+pub fn fork() -> std::io::Result<Forked> {
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    assert_eq!(threads, 1, "fork needs a process with one thread");
+    // SAFETY: there is one thread (checked above), so the child's copy of every lock and of the heap is consistent, and both sides may go on
+    // as if nothing had happened.
+    match unsafe { libc::fork() } {
+        -1 => Err(std::io::Error::last_os_error()),
+        0 => Ok(Forked::Child),
+        child => Ok(Forked::Parent { child }),
+    }
+}
+
+/// Closes every descriptor above standard error but `keep`: an agent that lives on must not hold a stranger's pipe open.
+///
+/// Meant for the moment after [`fork`], when nothing but `keep` and the standard streams is owned by anything in this process.
+pub fn close_all_but(keep: RawFd) {
+    let close = |first: RawFd, last: u32| {
+        if let Ok(first) = u32::try_from(first)
+            && first <= last
+        {
+            // SAFETY: closes descriptors that no object of this process owns, as the caller of this function promises; a range without open
+            // descriptors is fine. An old kernel answers ENOSYS and nothing is closed, which leaves things as they were.
+            unsafe { libc::close_range(first, last, 0) };
+        }
+    };
+    close(3, u32::try_from(keep).map_or(2, |keep| keep.saturating_sub(1)));
+    close((keep + 1).max(3), u32::MAX);
+}
+
+/// Watches a descriptor for readability in the runtime of this thread.
+///
+/// # Errors
+/// The descriptor cannot be watched, or there is no runtime.
+pub fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives, and `AsyncFd` deregisters it before dropping it.
+    unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(Into::into)
+}

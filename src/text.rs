@@ -1,0 +1,46 @@
+//! Text that came from a token, a peer or the wire, made safe to show: what people see is what is there, on one line.
+
+/// Shows any octets on one line: printable text as it is; control, bidirectional and invisible characters, line breaks, backslashes and
+/// what is not UTF-8 as escapes. A label with a line break would otherwise put a line of its own into `authorized_keys`.
+pub fn escape(octets: &[u8]) -> String {
+    let mut shown = String::with_capacity(octets.len());
+    for chunk in octets.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\\' => shown.push_str("\\\\"),
+                _ if is_plain(character) => shown.push(character),
+                _ if character.is_ascii() => shown += &format!("\\x{:02x}", u32::from(character)),
+                _ => shown += &format!("\\u{{{:x}}}", u32::from(character)),
+            }
+        }
+        chunk.invalid().iter().for_each(|octet| shown += &format!("\\x{octet:02x}"));
+    }
+    shown
+}
+
+/// Whether a character shows as itself, moves nothing and hides nothing.
+fn is_plain(character: char) -> bool {
+    !character.is_control()
+        && !matches!(u32::from(character),
+            0x00ad | 0x034f | 0x061c | 0x115f | 0x1160 | 0x17b4 | 0x17b5 | 0x180b..=0x180f
+            | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0x3164 | 0xfe00..=0xfe0f | 0xfeff
+            | 0xffa0 | 0xfff0..=0xfffb | 0x1bca0..=0x1bca3 | 0x1d173..=0x1d17a | 0xe0000..=0xe0fff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_stays_as_it_is() {
+        assert_eq!(escape("Grüße, 鍵 key-1 (9a)".as_bytes()), "Grüße, 鍵 key-1 (9a)");
+    }
+
+    #[test]
+    fn nothing_breaks_the_line_or_turns_it_around() {
+        assert_eq!(escape(b"a\nssh-rsa AAAA evil"), "a\\x0assh-rsa AAAA evil");
+        assert_eq!(escape("a\u{202e}b\u{200b}c\u{2028}".as_bytes()), "a\\u{202e}b\\u{200b}c\\u{2028}");
+        assert_eq!(escape(b"\xff\xfea\\"), "\\xff\\xfea\\\\");
+        assert_eq!(escape(b"\x1b[2J\x7f"), "\\x1b[2J\\x7f");
+    }
+}

@@ -1,0 +1,176 @@
+//! Which keys a token holds, pieced together from its objects.
+//!
+//! Private, public and certificate objects belong together by `CKA_ID`; ids may be shared and any of the three may be missing or hidden.
+
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
+use cryptoki::session::Session;
+
+use super::{fault, public};
+use crate::ipc::{KeySeen, ModuleFault};
+use crate::protocol::public_key::KeyMaterial;
+
+/// One public half, from a public key object or a certificate.
+struct Public {
+    id: Vec<u8>,
+    label: Vec<u8>,
+    material: KeyMaterial,
+}
+
+/// One visible private key.
+struct Private {
+    id: Vec<u8>,
+    label: Vec<u8>,
+    key_type: KeyType,
+    signs: bool,
+    always_authenticate: bool,
+    own_public: Option<KeyMaterial>,
+}
+
+/// The keys that can sign, as far as the session may see.
+///
+/// `private_visible` says that the session is logged in, or needs no login: then a public half without a private one is no key. Before
+/// that, a public half stands for the private key that the token hides.
+pub(super) fn scan(session: &Session, private_visible: bool) -> Result<Vec<KeySeen>, ModuleFault> {
+    let mut publics = public_objects(session)?;
+    publics.extend(certificates(session)?);
+    let privates = private_keys(session)?;
+
+    let mut keys: Vec<KeySeen> = Vec::new();
+    let mut offer = |public: &Public, private: Option<&Private>| {
+        let blob = public.material.to_blob();
+        if keys.iter().all(|known| known.public != blob) {
+            let label =
+                private.map(|private| &private.label).filter(|label| !label.is_empty()).unwrap_or(&public.label);
+            keys.push(KeySeen {
+                id: public.id.clone(),
+                label: label.clone(),
+                public: blob,
+                always_authenticate: private.is_some_and(|private| private.always_authenticate),
+                private_seen: private.is_some(),
+            });
+        }
+    };
+    for private in privates.iter().filter(|private| private.signs) {
+        let halves =
+            publics.iter().filter(|public| public.id == private.id && key_type(&public.material) == private.key_type);
+        match &private.own_public {
+            Some(material) => {
+                offer(
+                    &Public { id: private.id.clone(), label: private.label.clone(), material: material.clone() },
+                    Some(private),
+                );
+            }
+            // An id that several keys share leaves open which half is whose: all are offered, and a signature that does not verify
+            // never leaves the agent.
+            None => halves.for_each(|public| offer(public, Some(private))),
+        }
+    }
+    if !private_visible {
+        let hidden = |public: &&Public| privates.iter().all(|private| private.id != public.id);
+        publics.iter().filter(hidden).for_each(|public| offer(public, None));
+    }
+    Ok(keys)
+}
+
+fn public_objects(session: &Session) -> Result<Vec<Public>, ModuleFault> {
+    let wanted = [
+        AttributeType::KeyType,
+        AttributeType::Id,
+        AttributeType::Label,
+        AttributeType::Modulus,
+        AttributeType::PublicExponent,
+        AttributeType::EcPoint,
+        AttributeType::Verify,
+    ];
+    Ok(objects(session, ObjectClass::PUBLIC_KEY, &wanted)?
+        .into_iter()
+        .filter(|attributes| !attributes.contains(&Attribute::Verify(false)))
+        .filter_map(|attributes| {
+            let material = public::from_attributes(&attributes)?;
+            Some(Public { id: id(&attributes), label: label(&attributes), material })
+        })
+        .collect())
+}
+
+fn certificates(session: &Session) -> Result<Vec<Public>, ModuleFault> {
+    let wanted = [AttributeType::Id, AttributeType::Label, AttributeType::Value];
+    Ok(objects(session, ObjectClass::CERTIFICATE, &wanted)?
+        .into_iter()
+        .filter_map(|attributes| {
+            let der = attributes.iter().find_map(|attribute| match attribute {
+                Attribute::Value(der) => Some(der),
+                _ => None,
+            })?;
+            Some(Public { id: id(&attributes), label: label(&attributes), material: public::from_certificate(der)? })
+        })
+        .collect())
+}
+
+fn private_keys(session: &Session) -> Result<Vec<Private>, ModuleFault> {
+    let wanted = [
+        AttributeType::KeyType,
+        AttributeType::Id,
+        AttributeType::Label,
+        AttributeType::Sign,
+        AttributeType::AlwaysAuthenticate,
+        AttributeType::Modulus,
+        AttributeType::PublicExponent,
+        AttributeType::EcPoint,
+    ];
+    Ok(objects(session, ObjectClass::PRIVATE_KEY, &wanted)?
+        .into_iter()
+        .filter_map(|attributes| {
+            let key_type = attributes.iter().find_map(|attribute| match attribute {
+                Attribute::KeyType(found) => Some(*found),
+                _ => None,
+            })?;
+            Some(Private {
+                id: id(&attributes),
+                label: label(&attributes),
+                key_type,
+                signs: !attributes.contains(&Attribute::Sign(false)),
+                always_authenticate: attributes.contains(&Attribute::AlwaysAuthenticate(true)),
+                own_public: public::from_attributes(&attributes),
+            })
+        })
+        .collect())
+}
+
+/// The attributes of all objects of a class. An object whose attributes cannot be read is left out: one odd object must not hide the rest.
+fn objects(
+    session: &Session,
+    class: ObjectClass,
+    wanted: &[AttributeType],
+) -> Result<Vec<Vec<Attribute>>, ModuleFault> {
+    let handles = session.find_objects(&[Attribute::Class(class)]).map_err(fault::of)?;
+    Ok(handles.into_iter().filter_map(|handle| session.get_attributes(handle, wanted).ok()).collect())
+}
+
+fn id(attributes: &[Attribute]) -> Vec<u8> {
+    attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            Attribute::Id(id) => Some(id.clone()),
+            _ => None,
+        })
+        .unwrap_or_default()
+}
+
+fn label(attributes: &[Attribute]) -> Vec<u8> {
+    attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            Attribute::Label(label) => Some(label.clone()),
+            _ => None,
+        })
+        .unwrap_or_default()
+}
+
+/// The `CKA_KEY_TYPE` that belongs to a public half.
+pub(super) const fn key_type(material: &KeyMaterial) -> KeyType {
+    match material {
+        KeyMaterial::Rsa { .. } => KeyType::RSA,
+        KeyMaterial::Ecdsa { .. } | KeyMaterial::SkEcdsa { .. } => KeyType::EC,
+        KeyMaterial::Ed25519 { .. } | KeyMaterial::SkEd25519 { .. } => KeyType::EC_EDWARDS,
+    }
+}

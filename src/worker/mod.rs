@@ -1,0 +1,79 @@
+//! What runs inside the worker process of one PKCS#11 module: blocking calls, one at a time, and nothing else.
+//!
+//! Vendor code hangs, crashes and forgets; here it can do so alone. The agent sets the deadlines and kills this process when one passes,
+//! so nothing here waits for anything but the module and the next call. Never knows a policy, a client or another module.
+
+mod fault;
+mod keys;
+mod module;
+mod public;
+mod raw;
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+
+use crate::ipc::{self, Answer, Call, FaultKind, MAX_IPC};
+use crate::protocol::frame::FrameBuffer;
+use module::Module;
+
+/// Serves calls from the socket on standard input until it closes.
+///
+/// # Errors
+/// The socket broke, or the other side does not speak [`crate::ipc`].
+pub fn run() -> io::Result<()> {
+    harden()?;
+    let mut agent = take_stdin()?;
+    let mut calls = FrameBuffer::new(MAX_IPC);
+    let mut module = None;
+    loop {
+        while let Some(frame) = calls.next_frame().map_err(io::Error::other)? {
+            let call = ipc::decode(frame).map_err(io::Error::other)?;
+            let answer = ipc::encode(&serve(&mut module, call)).map_err(io::Error::other)?;
+            agent.write_all(&answer)?;
+        }
+        calls.release_if_idle();
+        let count = agent.read(calls.space())?;
+        if count == 0 {
+            return Ok(());
+        }
+        calls.filled(count);
+    }
+}
+
+fn serve(module: &mut Option<Module>, call: Call) -> Answer {
+    let answer = match (call, module.as_mut()) {
+        (Call::Start { module: path }, None) => Module::load(&path).map(|loaded| {
+            *module = Some(loaded);
+            Answer::Done
+        }),
+        (Call::Start { .. }, Some(_)) => Ok(Answer::Done),
+        (_, None) => Err(fault::new(FaultKind::NotAModule, "no module is loaded")),
+        (Call::Scan, Some(module)) => module.scan().map(Answer::Tokens),
+        (Call::Login { token, pin, even_final_try }, Some(module)) => {
+            module.login(&token, pin, even_final_try).map(Answer::LoggedIn)
+        }
+        (Call::Sign { token, key, mechanism, input, pin }, Some(module)) => {
+            module.sign(&token, &key, mechanism, &input, pin).map(Answer::Signature)
+        }
+        (Call::Logout { token }, Some(module)) => module.logout(&token).map(|()| Answer::Done),
+    };
+    answer.unwrap_or_else(Answer::Failed)
+}
+
+/// No core file, no debugger, and no life after the agent's: this process holds logged-in sessions and, for moments, a PIN.
+fn harden() -> io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    Ok(())
+}
+
+/// Moves the socket away from standard input, where a module might read or children might inherit it.
+fn take_stdin() -> io::Result<UnixStream> {
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+    let null = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(UnixStream::from(socket))
+}

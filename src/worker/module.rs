@@ -1,0 +1,282 @@
+//! A loaded module: its tokens, one session with each, and the handles of keys that were used.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::Path;
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::Mechanism as CkMechanism;
+use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
+use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::types::RawAuthPin;
+use secrecy::ExposeSecret as _;
+
+use super::raw::RawModule;
+use super::{fault, keys};
+use crate::backend::pin::TriesLeft;
+use crate::ipc::{self, FaultKind, KeyName, Mechanism, ModuleFault, SecretOctets, TokenName, TokenSeen};
+use crate::protocol::public_key::KeyMaterial;
+
+/// A module that is loaded and initialised, for the life of this process.
+pub(super) struct Module {
+    // Before `context`, so that sessions close before the library does.
+    sessions: HashMap<TokenName, Open>,
+    context: Pkcs11,
+    raw: RawModule,
+}
+
+/// The session with a token. Closing it would log out, so it stays open.
+struct Open {
+    slot: Slot,
+    session: Session,
+    logged_in: bool,
+    handles: HashMap<KeyName, ObjectHandle>,
+}
+
+impl Module {
+    /// Loads and initialises the module at `path`.
+    ///
+    /// Without locking flags: one thread calls, and OpenSC deadlocks against itself when told to lock.
+    pub(super) fn load(path: &Path) -> Result<Self, ModuleFault> {
+        let context = Pkcs11::new(path).map_err(|error| fault::new(FaultKind::NotAModule, error.to_string()))?;
+        let raw = RawModule::load(path).map_err(|text| fault::new(FaultKind::NotAModule, text))?;
+        context.initialize(CInitializeArgs::new(CInitializeFlags::empty())).map_err(fault::of)?;
+        Ok(Self { sessions: HashMap::new(), context, raw })
+    }
+
+    /// All tokens that are there, with the keys that show.
+    pub(super) fn scan(&mut self) -> Result<Vec<TokenSeen>, ModuleFault> {
+        let mut tokens = Vec::new();
+        for (slot, info) in slots(&self.context)? {
+            // A token that went away between two calls, or is not initialised, is simply not there.
+            if !info.token_initialized() {
+                continue;
+            }
+            if let Ok(token) = self.look(slot, &info) {
+                tokens.push(token);
+            }
+        }
+        self.sessions.retain(|name, _| tokens.iter().any(|token| token.name == *name));
+        Ok(tokens)
+    }
+
+    /// Logs in, after a look at which token is in the slot and how many tries it has.
+    pub(super) fn login(
+        &mut self,
+        token: &TokenName,
+        pin: Option<SecretOctets>,
+        even_final_try: bool,
+    ) -> Result<TokenSeen, ModuleFault> {
+        let (slot, info) = find(&self.context, token)?;
+        match tries(&info) {
+            TriesLeft::Locked => return Err(fault::new(FaultKind::PinLocked, "the token says that its PIN is locked")),
+            TriesLeft::Final if !even_final_try => {
+                return Err(fault::new(FaultKind::FinalTry, "the token says that this is the final try"));
+            }
+            _ => {}
+        }
+        if !info.user_pin_initialized() && !info.protected_authentication_path() {
+            return Err(fault::new(FaultKind::PinLocked, "no user PIN was ever set on the token"));
+        }
+        let open = open(&self.context, &mut self.sessions, token)?;
+        if !open.logged_in {
+            match user_login(&open.session, UserType::User, pin) {
+                Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+                Err(error) => {
+                    let mut fault = self.failed(token, fault::of(error));
+                    fault.tries = self.context.get_token_info(slot).map_or(fault.tries, |info| tries(&info));
+                    return Err(fault);
+                }
+            }
+            open.logged_in = true;
+            open.handles.clear();
+        }
+        self.look(slot, &info)
+    }
+
+    /// Computes a signature: one `C_SignInit`, one `C_Sign`.
+    pub(super) fn sign(
+        &mut self,
+        token: &TokenName,
+        key: &KeyName,
+        mechanism: Mechanism,
+        input: &[u8],
+        pin: Option<SecretOctets>,
+    ) -> Result<Vec<u8>, ModuleFault> {
+        let cached = self.sessions.get(token).is_some_and(|open| open.handles.contains_key(key));
+        let context_login = pin.is_some();
+        match self.sign_once(token, key, mechanism, input, pin) {
+            // Handles die with a login or an object's replacement; looking the key up again costs no PIN try.
+            Err(fault) if fault.kind == FaultKind::KeyGone && cached && !context_login => {
+                if let Some(open) = self.sessions.get_mut(token) {
+                    open.handles.clear();
+                }
+                self.sign_once(token, key, mechanism, input, None)
+            }
+            result => result,
+        }
+        .map_err(|fault| self.failed(token, fault))
+    }
+
+    /// Logs out and closes the session.
+    pub(super) fn logout(&mut self, token: &TokenName) -> Result<(), ModuleFault> {
+        match self.sessions.remove(token) {
+            Some(open) => open.session.logout().map_err(fault::of),
+            None => Ok(()),
+        }
+    }
+
+    fn sign_once(
+        &mut self,
+        token: &TokenName,
+        key: &KeyName,
+        mechanism: Mechanism,
+        input: &[u8],
+        pin: Option<SecretOctets>,
+    ) -> Result<Vec<u8>, ModuleFault> {
+        let open = open(&self.context, &mut self.sessions, token)?;
+        let handle = match open.handles.get(key) {
+            Some(handle) => *handle,
+            None => {
+                let handle = find_key(&open.session, key, open.logged_in)?;
+                open.handles.insert(key.clone(), handle);
+                handle
+            }
+        };
+        open.session.sign_init(&ck_mechanism(mechanism), handle).map_err(fault::of)?;
+        if let Some(pin) = pin
+            && let Err(error) = user_login(&open.session, UserType::ContextSpecific, Some(pin))
+        {
+            // The operation would stay active and fail everything after it; only a new session ends it for sure. It is opened before
+            // the old one closes, since closing the last one logs out.
+            if let Ok(session) = self.context.open_ro_session(open.slot) {
+                open.session = session;
+                open.handles.clear();
+            }
+            return Err(fault::of(error));
+        }
+        self.raw.sign(&open.session, input).map_err(fault::of_sign)
+    }
+
+    /// Forgets what a failure made worthless, so that the next call starts afresh.
+    fn failed(&mut self, token: &TokenName, fault: ModuleFault) -> ModuleFault {
+        match fault.kind {
+            FaultKind::SessionLost | FaultKind::TokenGone | FaultKind::Other => drop(self.sessions.remove(token)),
+            FaultKind::NotLoggedIn => {
+                if let Some(open) = self.sessions.get_mut(token) {
+                    open.logged_in = false;
+                    open.handles.clear();
+                }
+            }
+            _ => {}
+        }
+        fault
+    }
+
+    fn look(&mut self, slot: Slot, info: &TokenInfo) -> Result<TokenSeen, ModuleFault> {
+        let token = name(info);
+        let slot_info = self.context.get_slot_info(slot).map_err(fault::of)?;
+        let open = open(&self.context, &mut self.sessions, &token)?;
+        open.slot = slot;
+        let private_visible = open.logged_in || !info.login_required();
+        let keys = keys::scan(&open.session, private_visible)?;
+        Ok(TokenSeen {
+            slot: slot.id(),
+            login_required: info.login_required(),
+            protected_path: info.protected_authentication_path(),
+            pin_initialized: info.user_pin_initialized(),
+            tries: tries(info),
+            device: slot_info.removable_device() || slot_info.hardware_slot(),
+            logged_in: open.logged_in,
+            name: token,
+            keys,
+        })
+    }
+}
+
+/// The session with a token, opened if need be.
+fn open<'a>(
+    context: &Pkcs11,
+    sessions: &'a mut HashMap<TokenName, Open>,
+    token: &TokenName,
+) -> Result<&'a mut Open, ModuleFault> {
+    match sessions.entry(token.clone()) {
+        Entry::Occupied(entry) => Ok(entry.into_mut()),
+        Entry::Vacant(entry) => {
+            let (slot, _) = find(context, token)?;
+            let session = context.open_ro_session(slot).map_err(fault::of)?;
+            Ok(entry.insert(Open { slot, session, logged_in: false, handles: HashMap::new() }))
+        }
+    }
+}
+
+fn slots(context: &Pkcs11) -> Result<Vec<(Slot, TokenInfo)>, ModuleFault> {
+    let slots = context.get_slots_with_token().map_err(fault::of)?;
+    Ok(slots.into_iter().filter_map(|slot| Some((slot, context.get_token_info(slot).ok()?))).collect())
+}
+
+fn find(context: &Pkcs11, token: &TokenName) -> Result<(Slot, TokenInfo), ModuleFault> {
+    slots(context)?
+        .into_iter()
+        .find(|(_, info)| name(info) == *token)
+        .ok_or_else(|| fault::new(FaultKind::TokenGone, "the token is not there"))
+}
+
+fn find_key(session: &Session, key: &KeyName, logged_in: bool) -> Result<ObjectHandle, ModuleFault> {
+    let material = ipc::material(&key.public).ok_or_else(|| fault::new(FaultKind::KeyGone, "not a public key"))?;
+    let mut template = vec![
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::KeyType(keys::key_type(&material)),
+        Attribute::Id(key.id.clone()),
+    ];
+    if let KeyMaterial::Rsa { n, .. } = material {
+        template.push(Attribute::Modulus(n));
+    }
+    let handles = session.find_objects(&template).map_err(fault::of)?;
+    handles.first().copied().ok_or_else(|| match logged_in {
+        true => fault::new(FaultKind::KeyGone, "the private key is not on the token"),
+        false => fault::new(FaultKind::NotLoggedIn, "the private key does not show before login"),
+    })
+}
+
+fn user_login(session: &Session, user: UserType, pin: Option<SecretOctets>) -> Result<(), Error> {
+    match pin {
+        Some(pin) => session.login_with_raw(user, &RawAuthPin::new(Box::new(pin.0.expose_secret().to_vec()))),
+        None => session.login(user, None),
+    }
+}
+
+fn name(info: &TokenInfo) -> TokenName {
+    let trimmed = |text: &str| text.trim_end_matches([' ', '\0']).to_owned();
+    TokenName {
+        manufacturer: trimmed(info.manufacturer_id()),
+        model: trimmed(info.model()),
+        serial: trimmed(info.serial_number()),
+        label: trimmed(info.label()),
+    }
+}
+
+fn tries(info: &TokenInfo) -> TriesLeft {
+    if info.user_pin_locked() {
+        TriesLeft::Locked
+    } else if info.user_pin_final_try() {
+        TriesLeft::Final
+    } else if info.user_pin_count_low() {
+        TriesLeft::Low
+    } else {
+        TriesLeft::NoWarning
+    }
+}
+
+fn ck_mechanism(mechanism: Mechanism) -> CkMechanism<'static> {
+    match mechanism {
+        Mechanism::RsaPkcs => CkMechanism::RsaPkcs,
+        Mechanism::Sha256RsaPkcs => CkMechanism::Sha256RsaPkcs,
+        Mechanism::Sha512RsaPkcs => CkMechanism::Sha512RsaPkcs,
+        Mechanism::Ecdsa => CkMechanism::Ecdsa,
+        Mechanism::Eddsa => CkMechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure)),
+    }
+}
