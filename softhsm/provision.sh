@@ -62,33 +62,51 @@ key_type() {
     esac
 }
 
-# OpenSC gives a SubjectPublicKeyInfo, some versions in PEM for Ed25519 and in DER for the rest.
-der_of() {
-    case $(head -c 5 "$1" | tr -d '\0') in
-    -----) sed '/^-----/d' "$1" | base64 -d ;;
-    *) cat "$1" ;;
-    esac
+# Reads hexadecimal digits, writes the bytes that they mean.
+bytes_of_hex() {
+    octal=$(awk '{
+        digits = "0123456789abcdef"
+        for (i = 1; i < length($0); i += 2)
+            printf "\\%03o", (index(digits, substr($0, i, 1)) - 1) * 16 + index(digits, substr($0, i + 1, 1)) - 1
+    }')
+    # shellcheck disable=SC2059 # the escapes are meant for the format
+    printf "$octal"
 }
 
-# ssh-keygen cannot read an Ed25519 SubjectPublicKeyInfo, but the key is simply its last 32 bytes.
+# Base 64 of a key blob (RFC 8709, RFC 5656): a header, and as its last field the point without the DER around it.
+# OpenSC lists every point, but cannot export the P-384 and Ed25519 keys of SoftHSM in any form ssh-keygen reads.
+blob_of_point() {
+    token_tool --list-objects --type pubkey --token-label "$label"
+    point=$(awk -v want="$1" '$1 == "EC_POINT:" { point = $2 } $1 == "label:" && $2 == want { print point }' "$dir/tool.log")
+    {
+        printf "$2"
+        printf '%s\n' "$point" | tail -c "$(($3 * 2 + 1))" | bytes_of_hex
+    } | base64 | tr -d '\n'
+}
+
+ecdsa_line() {
+    header="\\000\\000\\000\\023ecdsa-sha2-nistp$2\\000\\000\\000\\010nistp$2\\000\\000\\000\\$(printf %03o "$3")"
+    printf 'ecdsa-sha2-nistp%s %s %s\n' "$2" "$(blob_of_point "$1" "$header" "$3")" "$1"
+}
+
+# OpenSC exports RSA keys in DER, ssh-keygen wants PEM.
+rsa_line() {
+    token_tool --read-object --type pubkey --token-label "$label" --label "$1" --output-file "$dir/key.der"
+    {
+        echo "-----BEGIN PUBLIC KEY-----"
+        base64 "$dir/key.der"
+        echo "-----END PUBLIC KEY-----"
+    } >"$dir/key.pem"
+    printf '%s %s\n' "$(ssh-keygen -i -m PKCS8 -f "$dir/key.pem")" "$1"
+}
+
 public_line() {
-    token_tool --read-object --type pubkey --token-label "$label" --label "$1" --output-file "$dir/key.spki"
     case $1 in
-    ed25519)
-        blob=$({
-            printf '\000\000\000\013ssh-ed25519\000\000\000\040'
-            der_of "$dir/key.spki" | tail -c 32
-        } | base64 | tr -d '\n')
-        printf 'ssh-ed25519 %s %s\n' "$blob" "$1"
-        ;;
-    *)
-        {
-            echo "-----BEGIN PUBLIC KEY-----"
-            der_of "$dir/key.spki" | base64
-            echo "-----END PUBLIC KEY-----"
-        } >"$dir/key.pem"
-        printf '%s %s\n' "$(ssh-keygen -i -m PKCS8 -f "$dir/key.pem")" "$1"
-        ;;
+    rsa*) rsa_line "$1" ;;
+    p256) ecdsa_line "$1" 256 65 ;;
+    p384) ecdsa_line "$1" 384 97 ;;
+    p521) ecdsa_line "$1" 521 133 ;;
+    ed25519) printf 'ssh-ed25519 %s %s\n' "$(blob_of_point "$1" '\000\000\000\013ssh-ed25519\000\000\000\040' 32)" "$1" ;;
     esac
 }
 
@@ -145,7 +163,7 @@ for key in $keys; do
         --id "$(printf %02x $number)" --label "$key" --usage-sign
     public_line "$key" >"$dir/$key.pub"
 done
-rm -f "$dir/tool.log" "$dir/key.spki" "$dir/key.pem"
+rm -f "$dir/tool.log" "$dir/key.der" "$dir/key.pem"
 
 printf 'Token "%s" with the keys %s is in %s, its PIN in %s.\n' "$label" "$keys" "$dir" "$dir/pin" >&2
 printf 'SOFTHSM2_CONF=%s; export SOFTHSM2_CONF;\n' "$(quoted "$dir/softhsm2.conf")"
