@@ -79,6 +79,7 @@ blob_of_point() {
     token_tool --list-objects --type pubkey --token-label "$label"
     point=$(awk -v want="$1" '$1 == "EC_POINT:" { point = $2 } $1 == "label:" && $2 == want { print point }' "$dir/tool.log")
     {
+        # shellcheck disable=SC2059 # as above
         printf "$2"
         printf '%s\n' "$point" | tail -c "$(($3 * 2 + 1))" | bytes_of_hex
     } | base64 | tr -d '\n'
