@@ -134,6 +134,20 @@ impl Agent {
             .collect()
     }
 
+    /// The lines that `ssh-add -l` prints about keys; none if it says that there are none.
+    ///
+    /// # Panics
+    /// When it fails in another way.
+    #[must_use]
+    pub fn listed(&self) -> Vec<String> {
+        let outcome = self.ssh_add(["-l"]).run();
+        match outcome.code() {
+            Some(0) => outcome.stdout.lines().map(str::to_owned).collect(),
+            Some(1) if outcome.stdout.contains("no identities") => Vec::new(),
+            _ => panic!("{}", outcome.report()),
+        }
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.process.has_ended()

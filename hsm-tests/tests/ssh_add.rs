@@ -7,16 +7,6 @@ use hsm_tests::{
     Agent, Answer, Askpass, Home, Key, KeyFile, Module, SOON, Sshd, Token, stock_cannot, until,
 };
 
-/// Lines that `ssh-add -l` prints, or nothing if it says that there are no keys.
-fn listed(agent: &Agent) -> Vec<String> {
-    let outcome = agent.ssh_add(["-l"]).run();
-    match outcome.code() {
-        Some(0) => outcome.stdout.lines().map(str::to_owned).collect(),
-        Some(1) if outcome.stdout.contains("no identities") => Vec::new(),
-        _ => panic!("{}", outcome.report()),
-    }
-}
-
 #[test]
 fn an_empty_agent_says_so() {
     let home = Home::new();
@@ -46,7 +36,7 @@ fn every_kind_of_software_key_is_listed_signs_and_is_removed() {
     ] {
         let key = KeyFile::with(&home, name, &["-t", kind, "-b", bits], "");
         agent.ssh_add([key.path()]).run().succeeds();
-        assert!(listed(&agent)[0].contains(key.public().fingerprint()));
+        assert!(agent.listed()[0].contains(key.public().fingerprint()));
         assert!(
             agent
                 .ssh_add(["-L"])
@@ -66,7 +56,7 @@ fn every_kind_of_software_key_is_listed_signs_and_is_removed() {
             .run()
             .succeeds();
         agent.ssh_add(["-T"]).arg(key.public().path()).run().fails();
-        assert!(listed(&agent).is_empty());
+        assert!(agent.listed().is_empty());
     }
 }
 
@@ -140,9 +130,9 @@ fn remove_all_leaves_nothing() {
             .run()
             .succeeds();
     }
-    assert_eq!(listed(&agent).len(), 2);
+    assert_eq!(agent.listed().len(), 2);
     agent.ssh_add(["-D"]).run().succeeds();
-    assert!(listed(&agent).is_empty());
+    assert!(agent.listed().is_empty());
 }
 
 #[test]
@@ -190,9 +180,9 @@ fn a_lifetime_ends_a_key() {
         .arg(long.path())
         .run()
         .succeeds();
-    assert_eq!(listed(&agent).len(), 2);
+    assert_eq!(agent.listed().len(), 2);
     assert!(
-        until(SOON, || listed(&agent).len() == 1),
+        until(SOON, || agent.listed().len() == 1),
         "the key outlives its 2 seconds"
     );
     agent
@@ -219,7 +209,7 @@ fn the_agent_s_own_lifetime_applies_to_keys_without_one() {
         .run()
         .succeeds();
     assert!(
-        until(SOON, || listed(&agent).len() == 1),
+        until(SOON, || agent.listed().len() == 1),
         "the key outlives the agent's 2 seconds"
     );
     agent
@@ -282,182 +272,6 @@ fn a_key_added_with_confirm_is_refused_when_nobody_can_be_asked() {
 }
 
 #[test]
-fn a_provider_is_added_with_its_pin_and_removed() {
-    let home = Home::new();
-    let token = Token::new(&home, "token", &[Key::P256]);
-    let askpass = Askpass::new(&home, &[Answer::Type(token.pin())]);
-    let agent = Agent::with(&home).envs(token.environment()).start();
-    agent
-        .ssh_add(["-s"])
-        .arg(token.library())
-        .envs(askpass.environment())
-        .run()
-        .succeeds();
-    assert!(listed(&agent)[0].contains(token.public(Key::P256).fingerprint()));
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .succeeds();
-    agent.ssh_add(["-e"]).arg(token.library()).run().succeeds();
-    assert!(listed(&agent).is_empty());
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .fails();
-}
-
-#[test]
-fn a_provider_takes_a_lifetime_and_a_confirm() {
-    let home = Home::new();
-    let token = Token::new(&home, "token", &[Key::P256]);
-    let askpass = Askpass::new(&home, &[Answer::Type(token.pin()), Answer::Ok]);
-    let agent = Agent::with(&home)
-        .envs(token.environment())
-        .envs(askpass.environment())
-        .start();
-    agent
-        .ssh_add(["-c", "-t", "3", "-s"])
-        .arg(token.library())
-        .envs(askpass.environment())
-        .run()
-        .succeeds();
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .succeeds();
-    assert!(
-        askpass
-            .questions()
-            .last()
-            .is_some_and(|question| question.starts_with("[confirm] ")),
-        "{:?}",
-        askpass.questions()
-    );
-    assert!(
-        until(SOON, || listed(&agent).is_empty()),
-        "the token's key outlives its 3 seconds"
-    );
-}
-
-#[test]
-fn a_provider_with_a_wrong_pin_is_refused_and_takes_the_right_one_later() {
-    let home = Home::new();
-    let token = Token::new(&home, "token", &[Key::P256]);
-    let askpass = Askpass::new(
-        &home,
-        &[Answer::Type("wrong pin"), Answer::Type(token.pin())],
-    );
-    let agent = Agent::with(&home).envs(token.environment()).start();
-    let add = || {
-        agent
-            .ssh_add(["-s"])
-            .arg(token.library())
-            .envs(askpass.environment())
-            .run()
-    };
-    add().fails();
-    add().succeeds();
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .succeeds();
-}
-
-#[test]
-fn a_provider_can_be_added_again_after_remove_all() {
-    if stock_cannot("add a provider again after -D before 10.x") {
-        return;
-    }
-    let home = Home::new();
-    let token = Token::new(&home, "token", &[Key::P256]);
-    let askpass = Askpass::new(
-        &home,
-        &[Answer::Type(token.pin()), Answer::Type(token.pin())],
-    );
-    let agent = Agent::with(&home).envs(token.environment()).start();
-    let add = || {
-        agent
-            .ssh_add(["-s"])
-            .arg(token.library())
-            .envs(askpass.environment())
-            .run()
-            .succeeds()
-    };
-    add();
-    agent.ssh_add(["-D"]).run().succeeds();
-    assert!(listed(&agent).is_empty());
-    add();
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .succeeds();
-}
-
-#[test]
-fn a_provider_outside_the_allowed_folders_is_refused_unless_allowed() {
-    let home = Home::new();
-    let token = Token::new(&home, "token", &[Key::P256]);
-    let library = home.path("libsofthsm2.so");
-    fs::copy(token.library(), &library).expect("copy the library");
-    let askpass = Askpass::new(
-        &home,
-        &[Answer::Type(token.pin()), Answer::Type(token.pin())],
-    );
-    let add = |agent: &Agent| {
-        agent
-            .ssh_add(["-s"])
-            .arg(&library)
-            .envs(askpass.environment())
-            .run()
-    };
-
-    add(&Agent::with(&home).envs(token.environment()).start()).fails();
-    let allowed = Agent::with(&home)
-        .named("allowed")
-        .envs(token.environment())
-        .arg("-P")
-        .arg(library.as_os_str())
-        .start();
-    add(&allowed).succeeds();
-}
-
-#[test]
-fn one_token_is_named_by_uri() {
-    if stock_cannot("read PKCS#11 URIs") {
-        return;
-    }
-    let home = Home::new();
-    let token = Token::new(&home, "token", &[Key::P256, Key::Ed25519]);
-    let askpass = Askpass::new(
-        &home,
-        &[Answer::Type(token.pin()), Answer::Type(token.pin())],
-    );
-    let agent = Agent::with(&home).envs(token.environment()).start();
-    let library = token.library();
-    let add = |label: &str| {
-        let uri = format!("pkcs11:token={label}?module-path={}", library.display());
-        agent
-            .ssh_add(["-s", &uri])
-            .envs(askpass.environment())
-            .run()
-    };
-    add("another").fails();
-    assert!(listed(&agent).is_empty());
-    add(token.label()).succeeds();
-    assert_eq!(listed(&agent).len(), 2);
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::Ed25519).path())
-        .run()
-        .succeeds();
-}
-
-#[test]
 fn a_locked_agent_shows_and_signs_nothing_until_unlocked() {
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::P256]);
@@ -472,7 +286,7 @@ fn a_locked_agent_shows_and_signs_nothing_until_unlocked() {
         .envs(askpass.environment())
         .run()
         .succeeds();
-    assert!(listed(&agent).is_empty());
+    assert!(agent.listed().is_empty());
     agent.ssh_add(["-T"]).arg(key.public().path()).run().fails();
     agent
         .ssh_add(["-T"])
@@ -486,13 +300,13 @@ fn a_locked_agent_shows_and_signs_nothing_until_unlocked() {
         .envs(askpass.environment())
         .run()
         .fails();
-    assert!(listed(&agent).is_empty());
+    assert!(agent.listed().is_empty());
     agent
         .ssh_add(["-X"])
         .envs(askpass.environment())
         .run()
         .succeeds();
-    assert_eq!(listed(&agent).len(), 2);
+    assert_eq!(agent.listed().len(), 2);
     agent
         .ssh_add(["-T"])
         .arg(key.public().path())
