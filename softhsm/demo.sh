@@ -82,6 +82,7 @@ export SSH_AUTH_SOCK
 "$hardkey" agent -D -a "$SSH_AUTH_SOCK" --config "$dir/hardkey.toml" >"$dir/agent.log" 2>&1 &
 agent=$!
 soon agent_answers_or_ended || fail "the agent does not answer"
+kill -0 "$agent" 2>/dev/null || fail "the agent has ended"
 ssh-add -l >"$dir/keys" || fail "the agent has no keys"
 sed 's/^/  ok  /' "$dir/keys"
 

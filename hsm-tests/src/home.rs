@@ -51,6 +51,9 @@ impl Home {
         for name in ["home", "run", "state", "config", "tmp", "log", "bin"] {
             home.directory(name);
         }
+        // Without it the agent would look for every module that this machine has.
+        home.directory("config/hardkey");
+        home.file("config/hardkey/config.toml", "discover = false\n");
         symlink(agent_binary(), home.path("bin/hardkey"))
             .expect("link the agent binary into the test's PATH");
         home

@@ -115,7 +115,6 @@ fn the_file_is_found_by_option_variable_and_default() {
     let content = Agent::with(&home)
         .module(Module::of(&token))
         .configuration();
-    home.directory("config/hardkey");
     let list = || home.command(agent_binary()).arg("agent");
     let command = ["--", "ssh-add", "-l"];
 
@@ -164,6 +163,34 @@ fn a_missing_module_is_named_and_the_rest_works() {
         .arg(token.public(Key::P256).path())
         .run()
         .succeeds();
+}
+
+#[test]
+fn modules_known_to_p11_kit_are_used_when_asked() {
+    if stock_cannot(READ) {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "token", &[Key::P256]);
+    home.directory("config/pkcs11/modules");
+    home.file(
+        "config/pkcs11/modules/test.module",
+        format!("module: {}\n", token.library().display()),
+    );
+    let keys = |line: &str| {
+        let file = home.file("discover.toml", format!("{line}\n"));
+        let list = home
+            .command(agent_binary())
+            .arg("agent")
+            .arg("--config")
+            .arg(file)
+            .args(["--", "ssh-add", "-L"]);
+        list.envs(token.environment()).run().stdout
+    };
+    let key = token.public(Key::P256).line();
+    assert!(keys("discover = true").contains(&key));
+    assert!(keys("").contains(&key), "discovery is the default");
+    assert!(!keys("discover = false").contains(&key));
 }
 
 #[test]

@@ -41,7 +41,6 @@ fn list_without_an_agent_looks_at_the_modules() {
     }
     let home = Home::new();
     let token = Token::new(&home, "token", &Key::USUAL);
-    home.directory("config/hardkey");
     home.file(
         "config/hardkey/config.toml",
         Agent::with(&home)

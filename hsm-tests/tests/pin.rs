@@ -76,10 +76,11 @@ fn a_pin_comes_through_a_file_descriptor() {
             .module(Module::of(&token).pin_asked())
             .configuration(),
     );
-    home.command("sh")
+    let outcome = home
+        .command("sh")
         .args([
             "-c",
-            "exec \"$0\" agent --config \"$1\" --pin-fd 3 -- ssh-add -T \"$2\" 3<\"$3\"",
+            "exec \"$0\" agent --config \"$1\" --pin-fd 3 -- sh -c 'ssh-add -T \"$0\" && echo signed' \"$2\" 3<\"$3\"",
         ])
         .arg(agent_binary())
         .arg(configuration)
@@ -87,6 +88,7 @@ fn a_pin_comes_through_a_file_descriptor() {
         .arg(token.pin_file())
         .run()
         .succeeds();
+    assert_eq!(outcome.stdout, "signed\n", "{}", outcome.report());
 }
 
 #[test]

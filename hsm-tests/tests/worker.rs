@@ -119,9 +119,9 @@ fn workers_end_with_the_agent_even_if_it_is_killed() {
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::P256]);
     let module = Module::of(&token);
-    for with in [Signal::TERM, Signal::KILL] {
+    for (name, with) in [("asked", Signal::TERM), ("killed", Signal::KILL)] {
         let agent = Agent::with(&home)
-            .named(&format!("{with:?}"))
+            .named(name)
             .module(module.clone())
             .start();
         agent
@@ -134,7 +134,7 @@ fn workers_end_with_the_agent_even_if_it_is_killed() {
         agent.end_with(with);
         assert!(
             until(SOON, || !workers.iter().any(|worker| is_alive(*worker))),
-            "a worker outlives an agent ended by {with:?}"
+            "a worker outlives the agent that was {name}"
         );
     }
 }
