@@ -15,6 +15,7 @@ use crate::pinentry::Pinentry;
 use rustix::process::Signal;
 
 use crate::processes::{Pid, children, signal};
+use crate::publickey::PublicKey;
 use crate::run::Task;
 use crate::sshd::Sshd;
 use crate::wait::{SOON, until};
@@ -104,6 +105,21 @@ impl Agent {
     #[must_use]
     pub fn ssh_add<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Task {
         self.command("ssh-add").args(arguments)
+    }
+
+    /// A program that succeeds if the agent signs with the key and the signature is valid.
+    ///
+    /// It is `ssh-add -T`, except for RSA, where that asks for SHA-1 up to OpenSSH 9.2 at least.
+    #[must_use]
+    pub fn signs(&self, key: &PublicKey) -> Task {
+        if key.algorithm() != "ssh-rsa" {
+            return self.ssh_add(["-T"]).arg(key.path());
+        }
+        // The copy keeps ssh-keygen from finding the private key beside the public one.
+        let script = "cd \"$(mktemp -d)\" && cp \"$0\" key.pub && echo message >message && \
+            ssh-keygen -q -Y sign -n test -f key.pub <message >signature && \
+            ssh-keygen -q -Y check-novalidate -n test -s signature <message";
+        self.command("sh").args(["-c", script]).arg(key.path())
     }
 
     /// `ssh` with the client configuration for `sshd`, in which the server's name is `box`.

@@ -10,9 +10,16 @@ use crate::token::Token;
 #[derive(Clone)]
 pub struct Module {
     path: PathBuf,
-    pin_file: Option<PathBuf>,
+    pin: Pin,
     environment: Vec<(&'static str, OsString)>,
     lines: Vec<String>,
+}
+
+#[derive(Clone)]
+enum Pin {
+    Unsaid,
+    Asked,
+    File(PathBuf),
 }
 
 impl Module {
@@ -21,7 +28,7 @@ impl Module {
     pub fn of(token: &Token) -> Self {
         Self {
             path: token.library(),
-            pin_file: Some(token.pin_file()),
+            pin: Pin::File(token.pin_file()),
             environment: token.environment(),
             lines: Vec::new(),
         }
@@ -32,7 +39,7 @@ impl Module {
     pub fn at(path: impl AsRef<Path>) -> Self {
         Self {
             path: path.as_ref().to_path_buf(),
-            pin_file: None,
+            pin: Pin::Unsaid,
             environment: Vec::new(),
             lines: Vec::new(),
         }
@@ -41,14 +48,21 @@ impl Module {
     /// The PIN is read from this file.
     #[must_use]
     pub fn pin_from(mut self, file: impl AsRef<Path>) -> Self {
-        self.pin_file = Some(file.as_ref().to_path_buf());
+        self.pin = Pin::File(file.as_ref().to_path_buf());
         self
     }
 
     /// The PIN is asked from a person.
     #[must_use]
     pub fn pin_asked(mut self) -> Self {
-        self.pin_file = None;
+        self.pin = Pin::Asked;
+        self
+    }
+
+    /// Nothing is said about the PIN.
+    #[must_use]
+    pub fn pin_unsaid(mut self) -> Self {
+        self.pin = Pin::Unsaid;
         self
     }
 
@@ -71,7 +85,10 @@ impl Module {
     }
 
     pub(crate) fn pin_file(&self) -> Option<&Path> {
-        self.pin_file.as_deref()
+        match &self.pin {
+            Pin::File(file) => Some(file),
+            Pin::Unsaid | Pin::Asked => None,
+        }
     }
 
     pub(crate) fn environment(&self) -> &[(&'static str, OsString)] {
@@ -83,9 +100,10 @@ impl fmt::Display for Module {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "[[module]]")?;
         writeln!(out, "path = {}", quoted(self.path.display()))?;
-        match &self.pin_file {
-            Some(file) => writeln!(out, "pin = {{ file = {} }}", quoted(file.display()))?,
-            None => writeln!(out, "pin = \"ask\"")?,
+        match &self.pin {
+            Pin::Unsaid => {}
+            Pin::Asked => writeln!(out, "pin = \"ask\"")?,
+            Pin::File(file) => writeln!(out, "pin = {{ file = {} }}", quoted(file.display()))?,
         }
         if !self.environment.is_empty() {
             let pairs: Vec<String> = self

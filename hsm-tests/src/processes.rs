@@ -47,25 +47,30 @@ pub(crate) fn adopt_orphans() {
         .expect("become a child subreaper (prctl PR_SET_CHILD_SUBREAPER)");
 }
 
-/// Kills and collects everything below this process. Panics if something survives, unless a panic is under way already.
+/// Ends and collects everything below this process: asks first, so that programs remove what they keep outside the home, then kills.
+/// Panics if something survives, unless a panic is under way already.
 ///
 /// All `Child` values must have been waited for: this collects the exit status of every child.
 pub(crate) fn end_descendants() {
-    let gone = until(Duration::from_secs(5), || {
-        let left = descendants(getpid());
-        for pid in &left {
-            // A process that changed its user cannot be killed; the caller reports it as a survivor.
-            let _ = kill_process(*pid, Signal::KILL);
-        }
-        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-        left.is_empty()
-    });
-    if !gone && !std::thread::panicking() {
+    let asked = ends_all(Signal::TERM, Duration::from_secs(1));
+    if !asked && !ends_all(Signal::KILL, Duration::from_secs(5)) && !std::thread::panicking() {
         panic!(
             "processes that cannot be ended: {:?}",
             descendants(getpid())
         );
     }
+}
+
+fn ends_all(signal: Signal, limit: Duration) -> bool {
+    until(limit, || {
+        let left = descendants(getpid());
+        for pid in &left {
+            // A process that changed its user cannot be ended; the caller reports it as a survivor.
+            let _ = kill_process(*pid, signal);
+        }
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        left.is_empty()
+    })
 }
 
 fn descendants(root: Pid) -> Vec<Pid> {

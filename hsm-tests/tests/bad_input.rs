@@ -24,11 +24,7 @@ fn while_others_work(misbehave: impl FnOnce(&Agent, &KeyFile)) {
             .len(),
         1
     );
-    agent
-        .ssh_add(["-T"])
-        .arg(key.public().path())
-        .run()
-        .succeeds();
+    agent.signs(key.public()).run().succeeds();
     assert!(!agent.has_ended());
 }
 

@@ -158,11 +158,7 @@ fn a_missing_module_is_named_and_the_rest_works() {
         .start();
     agent.wait_for_log("/usr/lib/no-such-module.so");
     assert_eq!(agent.comments().len(), 1, "{}", agent.log());
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .succeeds();
+    agent.signs(token.public(Key::P256)).run().succeeds();
 }
 
 #[test]
@@ -236,7 +232,7 @@ fn keys_are_selected_by_label_id_type_and_fingerprint() {
         wanted.sort();
         assert_eq!(listed, wanted, "{selectors:?}");
         for key in Key::USUAL {
-            let outcome = agent.ssh_add(["-T"]).arg(token.public(key).path()).run();
+            let outcome = agent.signs(token.public(key)).run();
             assert_eq!(
                 outcome.status.success(),
                 expected.contains(&key),
@@ -245,37 +241,4 @@ fn keys_are_selected_by_label_id_type_and_fingerprint() {
             );
         }
     }
-}
-
-#[test]
-fn a_key_without_the_right_to_sign_is_not_offered() {
-    if stock_cannot("tell keys that cannot sign") {
-        return;
-    }
-    let home = Home::new();
-    let token = Token::new(&home, "token", &[Key::P256]);
-    token.change(&[
-        "--keypairgen",
-        "--key-type",
-        "rsa:2048",
-        "--id",
-        "09",
-        "--label",
-        "decipher",
-        "--usage-decrypt",
-    ]);
-    let agent = Agent::with(&home).module(Module::of(&token)).start();
-    let listed: Vec<Vec<u8>> = agent
-        .client()
-        .list()
-        .expect("a list")
-        .into_iter()
-        .map(|(blob, _)| blob)
-        .collect();
-    assert_eq!(
-        listed,
-        [token.public(Key::P256).blob()],
-        "{:?}",
-        agent.comments()
-    );
 }

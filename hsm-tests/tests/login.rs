@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use hsm_tests::{
-    Agent, Home, Key, KeyFile, Module, Pid, Sshd, Token, agent_binary, is_alive, is_stock,
+    Agent, Fields, Home, Key, KeyFile, Module, Pid, Sshd, Token, agent_binary, is_alive, is_stock,
     stock_cannot, until,
 };
 
@@ -100,6 +100,48 @@ fn a_key_the_server_does_not_know_stays_outside() {
         "{}",
         outcome.report()
     );
+}
+
+#[test]
+fn the_first_request_finds_the_keys_of_the_configuration() {
+    if stock_cannot("load keys from a configuration file") {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "token", &[Key::P256]);
+    let agent = Agent::with(&home).module(Module::of(&token)).start();
+    // A client that knows its key does not list first.
+    let signature = agent
+        .client()
+        .sign(&token.public(Key::P256).blob(), b"data", 0);
+    assert!(signature.is_some(), "{}", agent.log());
+    let agent = Agent::with(&home)
+        .named("second")
+        .module(Module::of(&token))
+        .start();
+    assert_eq!(agent.comments(), ["p256"]);
+}
+
+#[test]
+fn an_rsa_key_signs_with_the_hash_that_was_asked_for_and_never_with_sha_1() {
+    if stock_cannot("refuse SHA-1") {
+        return;
+    }
+    let home = Home::new();
+    let (token, agent, _sshd) = at_work(&home, &[Key::Rsa2048]);
+    let blob = token.public(Key::Rsa2048).blob();
+    let mut client = agent.client();
+    for (flags, name) in [
+        (2, "rsa-sha2-256"),
+        (4, "rsa-sha2-512"),
+        (6, "rsa-sha2-256"),
+    ] {
+        let signature = client.sign(&blob, b"data", flags).expect("a signature");
+        let mut fields = Fields::of(&signature);
+        assert_eq!(String::from_utf8_lossy(&fields.string()), name);
+        assert_eq!(fields.string().len(), 256, "as long as the modulus");
+    }
+    assert_eq!(client.sign(&blob, b"data", 0), None);
 }
 
 #[test]

@@ -26,10 +26,7 @@ fn asking(home: &Home, token: &Token, pinentry: &Pinentry) -> AgentBuilder {
 
 /// Signs with the token's key and verifies the signature.
 fn sign(agent: &Agent, token: &Token) -> Outcome {
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
+    agent.signs(token.public(Key::P256)).run()
 }
 
 #[test]
@@ -56,7 +53,7 @@ fn a_pin_file_on_the_command_line_serves_every_module() {
     let home = Home::new();
     let token = token(&home);
     let agent = Agent::with(&home)
-        .module(Module::of(&token).pin_asked())
+        .module(Module::of(&token).pin_unsaid())
         .arg("--pin-file")
         .arg(token.pin_file())
         .start();
@@ -73,7 +70,7 @@ fn a_pin_comes_through_a_file_descriptor() {
     let configuration = home.file(
         "hardkey.toml",
         Agent::with(&home)
-            .module(Module::of(&token).pin_asked())
+            .module(Module::of(&token).pin_unsaid())
             .configuration(),
     );
     let outcome = home
@@ -104,7 +101,7 @@ fn a_pin_file_named_in_a_uri_is_read() {
         token.pin_file().display()
     );
     let agent = Agent::with(&home)
-        .module(Module::of(&token).pin_asked().keys(&[&uri]))
+        .module(Module::of(&token).pin_unsaid().keys(&[&uri]))
         .start();
     sign(&agent, &token).succeeds();
 }
@@ -237,7 +234,7 @@ fn without_a_way_to_ask_the_log_says_why_it_was_refused() {
         "{}",
         outcome.report()
     );
-    agent.wait_for_log("/nonexistent/pinentry");
+    agent.wait_for_log(token.label());
     assert_eq!(token.calls("C_Login"), 0);
 }
 
@@ -276,10 +273,7 @@ fn an_open_dialog_holds_up_nobody_else() {
     let software = KeyFile::new(&home, "software");
     agent.ssh_add([software.path()]).run().succeeds();
 
-    let waiting = agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .start("waiting");
+    let waiting = agent.signs(token.public(Key::P256)).start("waiting");
     assert!(
         until(SOON, || pinentry.pins_asked() == 1),
         "no dialog opens\n{}",
@@ -287,11 +281,7 @@ fn an_open_dialog_holds_up_nobody_else() {
     );
     let start = Instant::now();
     assert_eq!(agent.comments().len(), 2);
-    agent
-        .ssh_add(["-T"])
-        .arg(software.public().path())
-        .run()
-        .succeeds();
+    agent.signs(software.public()).run().succeeds();
     assert!(
         start.elapsed() < Duration::from_secs(5),
         "took {:?}",
@@ -309,10 +299,7 @@ fn a_dialog_closes_when_its_client_goes() {
     let token = token(&home);
     let pinentry = Pinentry::new(&home, &[Answer::Hang]);
     let agent = asking(&home, &token, &pinentry).start();
-    let waiting = agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .start("waiting");
+    let waiting = agent.signs(token.public(Key::P256)).start("waiting");
     assert!(
         until(SOON, || pinentry.pins_asked() == 1),
         "no dialog opens\n{}",

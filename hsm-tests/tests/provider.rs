@@ -17,18 +17,10 @@ fn a_provider_is_added_with_its_pin_and_removed() {
         .run()
         .succeeds();
     assert!(agent.listed()[0].contains(token.public(Key::P256).fingerprint()));
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .succeeds();
+    agent.signs(token.public(Key::P256)).run().succeeds();
     agent.ssh_add(["-e"]).arg(token.library()).run().succeeds();
     assert!(agent.listed().is_empty());
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .fails();
+    agent.signs(token.public(Key::P256)).run().fails();
 }
 
 #[test]
@@ -46,11 +38,7 @@ fn a_provider_takes_a_lifetime_and_a_confirm() {
         .envs(askpass.environment())
         .run()
         .succeeds();
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .succeeds();
+    agent.signs(token.public(Key::P256)).run().succeeds();
     assert!(
         askpass
             .questions()
@@ -83,11 +71,7 @@ fn a_provider_with_a_wrong_pin_is_refused_and_takes_the_right_one_later() {
     };
     add().fails();
     add().succeeds();
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .succeeds();
+    agent.signs(token.public(Key::P256)).run().succeeds();
 }
 
 #[test]
@@ -114,11 +98,7 @@ fn a_provider_can_be_added_again_after_remove_all() {
     agent.ssh_add(["-D"]).run().succeeds();
     assert!(agent.listed().is_empty());
     add();
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .succeeds();
+    agent.signs(token.public(Key::P256)).run().succeeds();
 }
 
 #[test]
@@ -173,9 +153,5 @@ fn one_token_is_named_by_uri() {
     assert!(agent.listed().is_empty());
     add(token.label()).succeeds();
     assert_eq!(agent.listed().len(), 2);
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::Ed25519).path())
-        .run()
-        .succeeds();
+    agent.signs(token.public(Key::Ed25519)).run().succeeds();
 }

@@ -45,17 +45,13 @@ fn every_kind_of_software_key_is_listed_signs_and_is_removed() {
                 .stdout
                 .starts_with(&key.public().line())
         );
-        agent
-            .ssh_add(["-T"])
-            .arg(key.public().path())
-            .run()
-            .succeeds();
+        agent.signs(key.public()).run().succeeds();
         agent
             .ssh_add(["-d"])
             .arg(key.public().path())
             .run()
             .succeeds();
-        agent.ssh_add(["-T"]).arg(key.public().path()).run().fails();
+        agent.signs(key.public()).run().fails();
         assert!(agent.listed().is_empty());
     }
 }
@@ -81,7 +77,7 @@ fn every_kind_of_token_key_is_listed_and_signs() {
             key.line(),
             listed.report()
         );
-        agent.ssh_add(["-T"]).arg(key.path()).run().succeeds();
+        agent.signs(key).run().succeeds();
     }
 }
 
@@ -95,11 +91,7 @@ fn a_key_comes_from_standard_input() {
         .input(fs::read(key.path()).expect("key file"))
         .run()
         .succeeds();
-    agent
-        .ssh_add(["-T"])
-        .arg(key.public().path())
-        .run()
-        .succeeds();
+    agent.signs(key.public()).run().succeeds();
 }
 
 #[test]
@@ -113,11 +105,7 @@ fn a_key_with_a_passphrase_is_opened_by_ssh_add() {
         .envs(askpass.environment())
         .run()
         .succeeds();
-    agent
-        .ssh_add(["-T"])
-        .arg(key.public().path())
-        .run()
-        .succeeds();
+    agent.signs(key.public()).run().succeeds();
 }
 
 #[test]
@@ -185,16 +173,8 @@ fn a_lifetime_ends_a_key() {
         until(SOON, || agent.listed().len() == 1),
         "the key outlives its 2 seconds"
     );
-    agent
-        .ssh_add(["-T"])
-        .arg(short.public().path())
-        .run()
-        .fails();
-    agent
-        .ssh_add(["-T"])
-        .arg(long.public().path())
-        .run()
-        .succeeds();
+    agent.signs(short.public()).run().fails();
+    agent.signs(long.public()).run().succeeds();
 }
 
 #[test]
@@ -212,11 +192,7 @@ fn the_agent_s_own_lifetime_applies_to_keys_without_one() {
         until(SOON, || agent.listed().len() == 1),
         "the key outlives the agent's 2 seconds"
     );
-    agent
-        .ssh_add(["-T"])
-        .arg(long.public().path())
-        .run()
-        .succeeds();
+    agent.signs(long.public()).run().succeeds();
 }
 
 #[test]
@@ -235,7 +211,7 @@ fn a_key_added_with_confirm_signs_only_when_a_person_agrees() {
     let key = KeyFile::new(&home, "careful");
     agent.ssh_add(["-c"]).arg(key.path()).run().succeeds();
 
-    let test = || agent.ssh_add(["-T"]).arg(key.public().path()).run();
+    let test = || agent.signs(key.public()).run();
     test().succeeds();
     test().fails();
     test().succeeds();
@@ -264,8 +240,7 @@ fn a_key_added_with_confirm_is_refused_when_nobody_can_be_asked() {
     let key = KeyFile::new(&home, "careful");
     agent.ssh_add(["-c"]).arg(key.path()).run().succeeds();
     agent
-        .ssh_add(["-T"])
-        .arg(key.public().path())
+        .signs(key.public())
         .within(Duration::from_secs(10))
         .run()
         .fails();
@@ -287,12 +262,8 @@ fn a_locked_agent_shows_and_signs_nothing_until_unlocked() {
         .run()
         .succeeds();
     assert!(agent.listed().is_empty());
-    agent.ssh_add(["-T"]).arg(key.public().path()).run().fails();
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .fails();
+    agent.signs(key.public()).run().fails();
+    agent.signs(token.public(Key::P256)).run().fails();
     agent.ssh_add([key.path()]).run().fails();
 
     agent
@@ -307,14 +278,6 @@ fn a_locked_agent_shows_and_signs_nothing_until_unlocked() {
         .run()
         .succeeds();
     assert_eq!(agent.listed().len(), 2);
-    agent
-        .ssh_add(["-T"])
-        .arg(key.public().path())
-        .run()
-        .succeeds();
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .succeeds();
+    agent.signs(key.public()).run().succeeds();
+    agent.signs(token.public(Key::P256)).run().succeeds();
 }

@@ -38,13 +38,7 @@ fn the_pin_is_not_asked_again_for_a_new_worker() {
         .module(Module::of(&token).pin_asked())
         .pinentry(&pinentry)
         .start();
-    let sign = || {
-        agent
-            .ssh_add(["-T"])
-            .arg(token.public(Key::P256).path())
-            .run()
-            .succeeds()
-    };
+    let sign = || agent.signs(token.public(Key::P256)).run().succeeds();
     sign();
     for _ in 0..3 {
         agent.workers().into_iter().for_each(kill);
@@ -82,7 +76,7 @@ fn a_hanging_module_is_given_up_after_its_deadline_and_started_anew() {
         .start();
     let software = KeyFile::new(&home, "software");
     agent.ssh_add([software.path()]).run().succeeds();
-    let sign = || agent.ssh_add(["-T"]).arg(token.public(Key::P256).path());
+    let sign = || agent.signs(token.public(Key::P256));
     sign().run().succeeds();
 
     let stopped = agent.workers();
@@ -91,11 +85,7 @@ fn a_hanging_module_is_given_up_after_its_deadline_and_started_anew() {
     let start = Instant::now();
     let mut waiting = sign().start("waiting");
     assert_eq!(agent.comments().len(), 2);
-    agent
-        .ssh_add(["-T"])
-        .arg(software.public().path())
-        .run()
-        .succeeds();
+    agent.signs(software.public()).run().succeeds();
     assert!(
         start.elapsed() < Duration::from_secs(2),
         "others waited {:?} for the hanging module",
@@ -124,11 +114,7 @@ fn workers_end_with_the_agent_even_if_it_is_killed() {
             .named(name)
             .module(module.clone())
             .start();
-        agent
-            .ssh_add(["-T"])
-            .arg(token.public(Key::P256).path())
-            .run()
-            .succeeds();
+        agent.signs(token.public(Key::P256)).run().succeeds();
         let workers = agent.workers();
         assert!(!workers.is_empty());
         agent.end_with(with);
@@ -147,11 +133,7 @@ fn the_process_list_shows_which_module_a_worker_has() {
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::P256]);
     let agent = Agent::with(&home).module(Module::of(&token)).start();
-    agent
-        .ssh_add(["-T"])
-        .arg(token.public(Key::P256).path())
-        .run()
-        .succeeds();
+    agent.signs(token.public(Key::P256)).run().succeeds();
     let arguments = format!("/proc/{}/cmdline", agent.workers()[0].as_raw_pid());
     let shown = fs::read_to_string(arguments).expect("the worker's arguments");
     assert!(shown.contains("softhsm2"), "{shown}");
