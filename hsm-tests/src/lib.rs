@@ -1,1 +1,45 @@
 //! What hardkey's tests stand on: a token, an agent, an `sshd` and a home of its own for each test.
+//!
+//! A test begins with a [`Home`]: a private directory, an environment without anything of the user who runs the tests, and the
+//! promise that no process and no file is left when it ends, however it ends. Everything else is started inside it:
+//! a SoftHSM [`Token`], an [`Agent`], an [`Sshd`], a [`Pinentry`] or an [`Askpass`] that answers from a script, and a raw
+//! protocol [`Client`] for what well-behaved tools never send.
+//!
+//! The agent under test is the program named by `$HARDKEY_BIN`, by default the workspace's own build. With
+//! `HARDKEY_BIN=/usr/bin/ssh-agent` the same tests run against OpenSSH's agent, as far as it can follow: see [`stock_cannot`].
+
+mod agent;
+mod answers;
+mod askpass;
+mod background;
+mod binary;
+mod client;
+mod home;
+mod keyfile;
+mod module;
+mod pinentry;
+mod processes;
+mod publickey;
+mod run;
+mod sshd;
+mod template;
+mod token;
+mod wait;
+
+pub use agent::{Agent, AgentBuilder};
+pub use answers::Answer;
+pub use askpass::Askpass;
+pub use background::Background;
+pub use binary::{agent_binary, is_stock, stock_cannot};
+pub use client::{Body, Client, Fields};
+pub use home::Home;
+pub use keyfile::KeyFile;
+pub use module::Module;
+pub use pinentry::Pinentry;
+pub use processes::{Pid, children, is_alive, kill, signal};
+pub use publickey::PublicKey;
+pub use run::{Outcome, Task};
+pub use rustix::process::Signal;
+pub use sshd::Sshd;
+pub use token::{Key, Token};
+pub use wait::{SOON, until, until_some};

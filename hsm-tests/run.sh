@@ -1,0 +1,81 @@
+#!/bin/sh
+# All checks and tests, the fast ones first.
+#
+#   hsm-tests/run.sh [--full]
+#
+# --full adds the slow tests and the demo. Installs with apt what the tests need and this machine lacks.
+# The last line is "N passed, N failed"; the exit status is 0 only if nothing failed.
+set -eu
+cd "$(dirname "$0")/.."
+PATH=$PATH:$HOME/.cargo/bin
+export PATH
+
+full=
+case ${1-} in
+'') ;;
+--full) full=yes ;;
+*)
+    echo "usage: hsm-tests/run.sh [--full]" >&2
+    exit 2
+    ;;
+esac
+
+passed=0
+failed=0
+scratch=$(mktemp -d)
+finish() {
+    rm -rf "$scratch"
+    printf '%s passed, %s failed\n' "$passed" "$failed"
+}
+trap finish EXIT
+trap 'failed=$((failed + 1)); exit 1' INT TERM
+
+# step MINUTES COMMAND…: runs it with a time limit and adds its tests to the count; something other than a test that fails counts as one.
+step() {
+    minutes=$1
+    shift
+    printf '\n== %s\n' "$*"
+    # Plain text, because it is read below; tee, because people want to see it now.
+    { NO_COLOR=1 CARGO_TERM_COLOR=never timeout --foreground --kill-after=30 "${minutes}m" "$@" 2>&1 && echo 0 >"$scratch/status" || echo $? >"$scratch/status"; } |
+        tee "$scratch/output"
+    status=$(cat "$scratch/status")
+    [ "$status" -ne 124 ] || echo "stopped after $minutes minutes: $*"
+    counts=$(awk '
+        $1 == "Summary" { for (i = 2; i <= NF; i++) { if ($i ~ /^tests?$/) run = $(i - 1); if ($i == "passed" || $i == "passed,") good = $(i - 1) }
+                          passed += good; failed += run - good }
+        /^test result:/ { for (i = 2; i <= NF; i++) { if ($i == "passed;") passed += $(i - 1); if ($i == "failed;") failed += $(i - 1) } }
+        END { print passed + 0, failed + 0 }' "$scratch/output")
+    passed=$((passed + ${counts% *}))
+    failed=$((failed + ${counts#* }))
+    if [ "$status" -ne 0 ] && [ "${counts#* }" -eq 0 ]; then failed=$((failed + 1)); fi
+    return "$status"
+}
+
+# A step without which the rest makes no sense.
+must() { step "$@" || exit 1; }
+
+softhsm/need.sh gcc libc6-dev softhsm2 opensc openssh-client openssh-server git || {
+    failed=1
+    exit 1
+}
+
+must 2 cargo fmt --all --check
+must 20 cargo clippy --workspace --all-targets --locked -- --deny warnings
+must 20 cargo build --workspace --locked
+
+if cargo nextest --version >/dev/null 2>&1; then
+    step 20 cargo nextest run --workspace --locked --lib --bins --no-tests pass || :
+    step 25 cargo nextest run --package hsm-tests --locked --test '*' ${full:+--run-ignored all} || :
+else
+    # The limit for each file of tests that nextest would give to each test.
+    set -- --config 'target."cfg(all())".runner = ["timeout", "--foreground", "--kill-after=10", "600"]'
+    step 20 cargo test --workspace --locked --lib --bins --no-fail-fast "$@" || :
+    step 25 cargo test --package hsm-tests --locked --test '*' --no-fail-fast "$@" -- ${full:+--include-ignored} || :
+fi
+step 10 cargo test --workspace --locked --doc || :
+
+if [ -n "$full" ]; then
+    if step 20 softhsm/demo.sh; then passed=$((passed + 1)); fi
+fi
+
+[ "$failed" -eq 0 ]

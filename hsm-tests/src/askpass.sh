@@ -1,0 +1,26 @@
+#!/bin/sh
+# An askpass that writes down what it is asked and answers from files.
+here=$(dirname "$0")
+
+next_answer() {
+    for file in "$here"/answers/*; do
+        if mv "$file" "$here/given/" 2>/dev/null; then
+            cat "$here/given/${file##*/}"
+            return
+        fi
+    done
+    echo cancel
+}
+
+printf '%s [%s] %s\n' "$$" "${SSH_ASKPASS_PROMPT-}" "$(printf '%s' "$1" | tr '\n' ' ')" >>"$here/log"
+answer=$(next_answer)
+case $answer in
+"type "*) printf '%s\n' "${answer#type }" ;;
+ok) ;;
+no | cancel) exit 1 ;;
+hang)
+    # Opening a pipe that nobody writes to waits until this process is killed.
+    mkfifo "$here/hang.$$"
+    read -r _ <"$here/hang.$$"
+    ;;
+esac

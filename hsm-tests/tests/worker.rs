@@ -1,0 +1,141 @@
+//! A module that crashes or hangs takes nothing with it.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use hsm_tests::{
+    Agent, Answer, Home, Key, KeyFile, Module, Pinentry, SOON, Signal, Sshd, Token, is_alive, kill,
+    signal, stock_cannot, until,
+};
+
+const ALONE: &str = "bring back a module that died or hangs";
+
+#[test]
+fn a_worker_killed_between_two_logins_is_replaced() {
+    if stock_cannot(ALONE) {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "token", &[Key::P256]);
+    let agent = Agent::with(&home).module(Module::of(&token)).start();
+    let sshd = Sshd::start(&home, token.publics());
+    sshd.login(&agent, token.public(Key::P256)).succeeds();
+    let workers = agent.workers();
+    assert!(!workers.is_empty(), "no worker after a login");
+    workers.iter().copied().for_each(kill);
+    sshd.login(&agent, token.public(Key::P256)).succeeds();
+}
+
+#[test]
+fn the_pin_is_not_asked_again_for_a_new_worker() {
+    if stock_cannot(ALONE) {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "token", &[Key::P256]);
+    let pinentry = Pinentry::new(&home, &[Answer::Type(token.pin())]);
+    let agent = Agent::with(&home)
+        .module(Module::of(&token).pin_asked())
+        .pinentry(&pinentry)
+        .start();
+    let sign = || agent.signs(token.public(Key::P256)).run().succeeds();
+    sign();
+    for _ in 0..3 {
+        agent.workers().into_iter().for_each(kill);
+        sign();
+    }
+    assert_eq!(pinentry.pins_asked(), 1);
+}
+
+#[test]
+fn keys_stay_listed_while_their_worker_is_dead() {
+    if stock_cannot(ALONE) {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "token", &[Key::P256]);
+    let agent = Agent::with(&home).module(Module::of(&token)).start();
+    assert_eq!(agent.comments().len(), 1);
+    agent.workers().into_iter().for_each(kill);
+    assert_eq!(agent.comments().len(), 1);
+}
+
+#[test]
+fn a_hanging_module_is_given_up_after_its_deadline_and_started_anew() {
+    if stock_cannot(ALONE) {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "token", &[Key::P256]);
+    let agent = Agent::with(&home)
+        .module(
+            Module::of(&token)
+                .line("timeout = '2s'")
+                .line("workers = 1"),
+        )
+        .start();
+    let software = KeyFile::new(&home, "software");
+    agent.ssh_add([software.path()]).run().succeeds();
+    let sign = || agent.signs(token.public(Key::P256));
+    sign().run().succeeds();
+
+    let stopped = agent.workers();
+    assert_eq!(stopped.len(), 1);
+    signal(stopped[0], Signal::STOP);
+    let start = Instant::now();
+    let mut waiting = sign().start("waiting");
+    assert_eq!(agent.comments().len(), 2);
+    agent.signs(software.public()).run().succeeds();
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "others waited {:?} for the hanging module",
+        start.elapsed()
+    );
+
+    // Whether the hanging request is refused or repeated in a new worker is the agent's choice; that it ends is not.
+    waiting.ends(SOON);
+    assert!(
+        until(SOON, || !is_alive(stopped[0])),
+        "the hanging worker is still there"
+    );
+    sign().run().succeeds();
+}
+
+#[test]
+fn workers_end_with_the_agent_even_if_it_is_killed() {
+    if stock_cannot("show its workers") {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "token", &[Key::P256]);
+    let module = Module::of(&token);
+    for (name, with) in [("asked", Signal::TERM), ("killed", Signal::KILL)] {
+        let agent = Agent::with(&home)
+            .named(name)
+            .module(module.clone())
+            .start();
+        agent.signs(token.public(Key::P256)).run().succeeds();
+        let workers = agent.workers();
+        assert!(!workers.is_empty());
+        agent.end_with(with);
+        assert!(
+            until(SOON, || !workers.iter().any(|worker| is_alive(*worker))),
+            "a worker outlives the agent that was {name}"
+        );
+    }
+}
+
+#[test]
+fn the_process_list_shows_which_module_a_worker_has() {
+    if stock_cannot("show its workers") {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "token", &[Key::P256]);
+    let agent = Agent::with(&home).module(Module::of(&token)).start();
+    agent.signs(token.public(Key::P256)).run().succeeds();
+    let arguments = format!("/proc/{}/cmdline", agent.workers()[0].as_raw_pid());
+    let shown = fs::read_to_string(arguments).expect("the worker's arguments");
+    assert!(shown.contains("softhsm2"), "{shown}");
+    assert!(!shown.contains(token.pin()), "{shown}");
+}

@@ -1,0 +1,65 @@
+#!/bin/sh
+# Installs Debian packages, but only those whose content is missing, and says so.
+#
+#   softhsm/need.sh PACKAGE…
+#
+# Knows the packages below; "rust" stands for a compiler new enough for this project, which it never installs.
+set -eu
+
+fail() {
+    printf 'need: %s\n' "$1" >&2
+    exit 1
+}
+
+present() {
+    look_for "$1" >/dev/null 2>&1
+}
+
+look_for() {
+    case $1 in
+    rust) new_enough ;;
+    gcc) command -v cc ;;
+    git) command -v git ;;
+    libc6-dev) [ -e /usr/include/stdio.h ] ;;
+    opensc) command -v pkcs11-tool && exists /usr/lib*/pkcs11-spy.so /usr/lib*/*/pkcs11-spy.so ;;
+    openssh-client) command -v ssh && command -v ssh-add && command -v ssh-keygen && command -v scp && command -v sftp ;;
+    openssh-server) [ -x /usr/sbin/sshd ] ;;
+    softhsm2) exists /usr/lib*/softhsm/libsofthsm2.so /usr/lib/*/softhsm/libsofthsm2.so /usr/lib64/pkcs11/libsofthsm2.so ;;
+    *) return 1 ;;
+    esac
+}
+
+exists() {
+    for path in "$@"; do
+        if [ -e "$path" ]; then return 0; fi
+    done
+    return 1
+}
+
+new_enough() {
+    wanted=$(sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' "$(dirname "$0")/../Cargo.toml")
+    [ "$(rustc --version | sed -n 's/^rustc 1\.\([0-9]*\).*/\1/p')" -ge "$wanted" ]
+}
+
+present rust || fail "Rust is missing or too old: see https://rustup.rs, and rust-version in Cargo.toml"
+missing=
+for package in "$@"; do
+    present "$package" || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+command -v apt-get >/dev/null 2>&1 || fail "please install what Debian calls$missing, with the tools of this system"
+privileged=
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null 2>&1 || fail "as root, please run: apt-get install$missing"
+    privileged=sudo
+fi
+printf 'Installing%s with apt-get.\n' "$missing" >&2
+install() {
+    # shellcheck disable=SC2086 # package names are words
+    $privileged apt-get update -q && $privileged env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+}
+install >&2 || fail "apt-get could not install$missing"
+for package in $missing; do
+    present "$package" || fail "$package is installed, but what is needed from it is still not there"
+done
