@@ -164,10 +164,17 @@ fn a_daemon_writes_its_log_where_the_state_belongs() {
         return;
     }
     let home = Home::new();
-    agent(&home).run().succeeds();
+    let key = KeyFile::new(&home, "stranger");
+    shell(&home, "eval \"$({agent})\"; ssh-add -T \"$0\"")
+        .arg(key.public().path())
+        .run()
+        .fails();
+    let log = home.path("state/hardkey/agent.log");
+    let refusal = || fs::read_to_string(&log).is_ok_and(|text| text.contains("refused"));
     assert!(
-        until(SOON, || home.path("state/hardkey/agent.log").exists()),
-        "no log\n{}",
+        until(SOON, refusal),
+        "no refusal in {}\n{}",
+        log.display(),
         home.logs()
     );
 }
