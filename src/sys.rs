@@ -35,21 +35,26 @@ pub fn fork() -> std::io::Result<Forked> {
     }
 }
 
-/// Closes every descriptor above standard error but `keep`: an agent that lives on must not hold a stranger's pipe open.
+/// Closes every descriptor above standard error but those to keep: an agent that lives on must not hold a stranger's pipe open.
 ///
-/// Meant for the moment after [`fork`], when nothing but `keep` and the standard streams is owned by anything in this process.
-pub fn close_all_but(keep: RawFd) {
-    let close = |first: RawFd, last: u32| {
-        if let Ok(first) = u32::try_from(first)
-            && first <= last
-        {
-            // SAFETY: closes descriptors that no object of this process owns, as the caller of this function promises; a range without open
-            // descriptors is fine. An old kernel answers ENOSYS and nothing is closed, which leaves things as they were.
-            unsafe { libc::close_range(first, last, 0) };
-        }
-    };
-    close(3, u32::try_from(keep).map_or(2, |keep| keep.saturating_sub(1)));
-    close((keep + 1).max(3), u32::MAX);
+/// Meant for the moment after [`fork`], when nothing but these and the standard streams is owned by anything in this process.
+pub fn close_all_but(keep: &[RawFd]) {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|descriptor| u32::try_from(*descriptor).ok()).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for kept in keep {
+        close_range(first, kept.saturating_sub(1));
+        first = first.max(kept + 1);
+    }
+    close_range(first, u32::MAX);
+}
+
+fn close_range(first: u32, last: u32) {
+    if first <= last {
+        // SAFETY: closes descriptors that no object of this process owns, as the caller of `close_all_but` promises; a range without open
+        // descriptors is fine. An old kernel answers ENOSYS and nothing is closed, which leaves things as they were.
+        unsafe { libc::close_range(first, last, 0) };
+    }
 }
 
 /// Watches a descriptor for readability in the runtime of this thread.

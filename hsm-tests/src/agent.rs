@@ -96,9 +96,7 @@ impl Agent {
     /// A program in the agent's home, with `$SSH_AUTH_SOCK` set.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Task {
-        self.home
-            .command(program)
-            .env("SSH_AUTH_SOCK", &self.socket)
+        self.home.command(program).env("SSH_AUTH_SOCK", &self.socket)
     }
 
     /// `ssh-add` with arguments.
@@ -125,9 +123,7 @@ impl Agent {
     /// `ssh` with the client configuration for `sshd`, in which the server's name is `box`.
     #[must_use]
     pub fn ssh(&self, sshd: &Sshd) -> Task {
-        self.command("ssh")
-            .arg("-F")
-            .arg(sshd.client_configuration())
+        self.command("ssh").arg("-F").arg(sshd.client_configuration())
     }
 
     /// A raw connection.
@@ -142,12 +138,7 @@ impl Agent {
     /// When the agent does not answer.
     #[must_use]
     pub fn comments(&self) -> Vec<String> {
-        self.client()
-            .list()
-            .expect("a list of keys")
-            .into_iter()
-            .map(|(_, comment)| comment)
-            .collect()
+        self.client().list().expect("a list of keys").into_iter().map(|(_, comment)| comment).collect()
     }
 
     /// The lines that `ssh-add -l` prints about keys; none if it says that there are none.
@@ -204,10 +195,7 @@ impl AgentBuilder {
     /// Dialogs are shown by this pinentry.
     #[must_use]
     pub fn pinentry(self, pinentry: &Pinentry) -> Self {
-        let line = format!(
-            "pinentry = {}",
-            crate::module::quoted(pinentry.program().display())
-        );
+        let line = format!("pinentry = {}", crate::module::quoted(pinentry.program().display()));
         self.prompt(&line)
     }
 
@@ -233,15 +221,8 @@ impl AgentBuilder {
 
     /// Sets several environment variables.
     #[must_use]
-    pub fn envs(
-        mut self,
-        variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
-    ) -> Self {
-        self.environment.extend(
-            variables
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into())),
-        );
+    pub fn envs(mut self, variables: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>) -> Self {
+        self.environment.extend(variables.into_iter().map(|(name, value)| (name.into(), value.into())));
         self
     }
 
@@ -263,17 +244,10 @@ impl AgentBuilder {
     pub fn command(&self) -> Task {
         let mut task = self.home.command(agent_binary());
         if !is_stock() {
-            let file = self
-                .home
-                .file(format!("{}.toml", self.name), self.configuration());
+            let file = self.home.file(format!("{}.toml", self.name), self.configuration());
             task = task.arg("agent").arg("--config").arg(file);
         }
-        for (name, value) in self
-            .modules
-            .iter()
-            .filter(|_| is_stock())
-            .flat_map(Module::environment)
-        {
+        for (name, value) in self.modules.iter().filter(|_| is_stock()).flat_map(Module::environment) {
             task = task.env(name, value);
         }
         task.args(["-D", "-a"])
@@ -295,21 +269,10 @@ impl AgentBuilder {
             ended = process.has_ended();
             ended || UnixStream::connect(&socket).is_ok()
         });
-        assert!(
-            answers && !ended,
-            "the agent does not listen at {}\n{}",
-            socket.display(),
-            self.home.logs()
-        );
-        let agent = Agent {
-            home: self.home,
-            process,
-            socket,
-        };
+        assert!(answers && !ended, "the agent does not listen at {}\n{}", socket.display(), self.home.logs());
+        let agent = Agent { home: self.home, process, socket };
         if is_stock() {
-            self.modules
-                .iter()
-                .for_each(|module| add_to_stock(&agent, module));
+            self.modules.iter().for_each(|module| add_to_stock(&agent, module));
         }
         agent
     }
@@ -321,13 +284,8 @@ impl AgentBuilder {
 
 /// OpenSSH's agent has no configuration: what ours reads from there, a person does by hand.
 fn add_to_stock(agent: &Agent, module: &Module) {
-    let pin = module
-        .pin_file()
-        .expect("stock ssh-agent cannot ask for a PIN later");
-    let askpass = agent.home.program(
-        "stock-askpass",
-        format!("#!/bin/sh\ncat '{}'\n", pin.display()),
-    );
+    let pin = module.pin_file().expect("stock ssh-agent cannot ask for a PIN later");
+    let askpass = agent.home.program("stock-askpass", format!("#!/bin/sh\ncat '{}'\n", pin.display()));
     agent
         .ssh_add(["-s"])
         .arg(module.path())

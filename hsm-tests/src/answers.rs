@@ -44,15 +44,9 @@ pub(crate) fn install(home: &Home, name: &str, script: &str, answers: &[Answer<'
 
 /// Appends answers to those not yet given.
 pub(crate) fn add(home: &Home, name: &str, answers: &[Answer<'_>]) {
-    let count =
-        |folder: &str| fs::read_dir(home.path(name).join(folder)).map_or(0, Iterator::count);
+    let count = |folder: &str| fs::read_dir(home.path(name).join(folder)).map_or(0, Iterator::count);
     let first = count("answers") + count("given");
     for (index, answer) in answers.iter().enumerate() {
-        home.file(
-            Path::new(name)
-                .join("answers")
-                .join(format!("{:04}", first + index)),
-            answer.as_line(),
-        );
+        home.file(Path::new(name).join("answers").join(format!("{:04}", first + index)), answer.as_line());
     }
 }

@@ -36,10 +36,7 @@ impl Askpass {
     /// The environment that makes OpenSSH's tools and the agent use it without a display.
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
-        vec![
-            ("SSH_ASKPASS", self.program().into()),
-            ("SSH_ASKPASS_REQUIRE", "force".into()),
-        ]
+        vec![("SSH_ASKPASS", self.program().into()), ("SSH_ASKPASS_REQUIRE", "force".into())]
     }
 
     /// Every question: `[hint] text`, where the hint is `$SSH_ASKPASS_PROMPT` and line breaks are blanks.

@@ -19,12 +19,7 @@ pub struct Background {
 
 impl Background {
     pub(crate) fn new(home: &Home, child: Child, description: String, log: PathBuf) -> Self {
-        Self {
-            home: home.clone(),
-            child,
-            description,
-            log,
-        }
+        Self { home: home.clone(), child, description, log }
     }
 
     /// The process id.
@@ -81,11 +76,7 @@ impl Background {
     }
 
     fn state(&self, ended: bool) -> &'static str {
-        if ended {
-            "it has ended"
-        } else {
-            "it still runs"
-        }
+        if ended { "it has ended" } else { "it still runs" }
     }
 }
 

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 /// When there is no such program: the harness builds nothing itself.
 #[must_use]
 pub fn agent_binary() -> PathBuf {
-    let path =
-        env::var_os("HARDKEY_BIN").map_or_else(|| build_directory().join("hardkey"), PathBuf::from);
+    let path = env::var_os("HARDKEY_BIN").map_or_else(|| build_directory().join("hardkey"), PathBuf::from);
     assert!(
         path.is_absolute() && path.is_file(),
         "no agent binary at {}: run cargo build first, or set HARDKEY_BIN to an absolute path",
@@ -22,9 +21,7 @@ pub fn agent_binary() -> PathBuf {
 /// Whether the program under test is OpenSSH's agent, which is told by its name.
 #[must_use]
 pub fn is_stock() -> bool {
-    agent_binary()
-        .file_name()
-        .is_some_and(|name| name == "ssh-agent")
+    agent_binary().file_name().is_some_and(|name| name == "ssh-agent")
 }
 
 /// For the first line of a test about something OpenSSH's agent cannot do: true, and said in the output, when it is the one under test.
@@ -45,16 +42,10 @@ pub fn stock_cannot(what: &str) -> bool {
 /// `target/<profile>`, found from the test's own path `target/<profile>/deps/<test>`.
 fn build_directory() -> PathBuf {
     let test = env::current_exe().expect("path of the running test");
-    test.ancestors()
-        .nth(2)
-        .expect("a test lies in target/<profile>/deps")
-        .to_path_buf()
+    test.ancestors().nth(2).expect("a test lies in target/<profile>/deps").to_path_buf()
 }
 
 /// Where prepared tokens are kept between runs: beside the profiles in the target directory.
 pub(crate) fn cache_directory() -> PathBuf {
-    build_directory()
-        .parent()
-        .unwrap_or(Path::new("/"))
-        .join("hsm-templates")
+    build_directory().parent().unwrap_or(Path::new("/")).join("hsm-templates")
 }

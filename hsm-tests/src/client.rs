@@ -40,22 +40,16 @@ impl Client {
     /// Connects; an answer may take ten seconds.
     #[must_use]
     pub fn connect(socket: &Path) -> Self {
-        let stream = UnixStream::connect(socket)
-            .unwrap_or_else(|error| panic!("connect to {}: {error}", socket.display()));
-        stream
-            .set_read_timeout(Some(SOON))
-            .expect("set a read timeout");
-        stream
-            .set_write_timeout(Some(SOON))
-            .expect("set a write timeout");
+        let stream =
+            UnixStream::connect(socket).unwrap_or_else(|error| panic!("connect to {}: {error}", socket.display()));
+        stream.set_read_timeout(Some(SOON)).expect("set a read timeout");
+        stream.set_write_timeout(Some(SOON)).expect("set a write timeout");
         Self { stream }
     }
 
     /// How long an answer may take.
     pub fn patience(&mut self, limit: Duration) {
-        self.stream
-            .set_read_timeout(Some(limit))
-            .expect("set a read timeout");
+        self.stream.set_read_timeout(Some(limit)).expect("set a read timeout");
     }
 
     /// Sends one frame: a length and the message.
@@ -67,12 +61,7 @@ impl Client {
     /// Sends bytes as they are. That the agent has hung up is no error here; [`Self::receive`] tells.
     pub fn send_raw(&mut self, bytes: &[u8]) {
         match self.stream.write_all(bytes) {
-            Err(error)
-                if !matches!(
-                    error.kind(),
-                    ErrorKind::BrokenPipe | ErrorKind::ConnectionReset
-                ) =>
-            {
+            Err(error) if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
                 panic!("send to the agent: {error}")
             }
             _ => {}
@@ -91,10 +80,7 @@ impl Client {
         let length = u32::from_be_bytes(length);
         assert!(length <= 256 * 1024, "the agent announces {length} bytes");
         let mut message = vec![0; length.try_into().expect("usize of at least 32 bits")];
-        assert!(
-            self.fill(&mut message),
-            "the agent hung up within a message"
-        );
+        assert!(self.fill(&mut message), "the agent hung up within a message");
         Some(message)
     }
 
@@ -107,38 +93,19 @@ impl Client {
     /// The keys: blob and comment of each; `None` when the agent closes the connection instead.
     pub fn list(&mut self) -> Option<Vec<(Vec<u8>, String)>> {
         let answer = self.ask(&[Self::LIST])?;
-        assert_eq!(
-            answer.first(),
-            Some(&Self::IDENTITIES),
-            "answer to a list request"
-        );
+        assert_eq!(answer.first(), Some(&Self::IDENTITIES), "answer to a list request");
         let mut fields = Fields::of(&answer[1..]);
         let count = fields.u32();
-        let keys = (0..count)
-            .map(|_| {
-                (
-                    fields.string(),
-                    String::from_utf8_lossy(&fields.string()).into_owned(),
-                )
-            })
-            .collect();
-        assert!(
-            fields.rest().is_empty(),
-            "bytes left over after {count} keys"
-        );
+        let keys =
+            (0..count).map(|_| (fields.string(), String::from_utf8_lossy(&fields.string()).into_owned())).collect();
+        assert!(fields.rest().is_empty(), "bytes left over after {count} keys");
         Some(keys)
     }
 
     /// A signature blob; `None` when the agent refuses.
     pub fn sign(&mut self, key: &[u8], data: &[u8], flags: u32) -> Option<Vec<u8>> {
         let answer = self
-            .ask(
-                &Body::new(Self::SIGN)
-                    .string(key)
-                    .string(data)
-                    .u32(flags)
-                    .bytes(),
-            )
+            .ask(&Body::new(Self::SIGN).string(key).string(data).u32(flags).bytes())
             .expect("an answer to a sign request");
         match answer.first() {
             Some(&Self::SIGNATURE) => Some(Fields::of(&answer[1..]).string()),
@@ -159,14 +126,7 @@ impl Client {
     fn fill(&mut self, buffer: &mut [u8]) -> bool {
         match self.stream.read_exact(buffer) {
             Ok(()) => true,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset
-                ) =>
-            {
-                false
-            }
+            Err(error) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => false,
             Err(error) => panic!("no answer from the agent: {error}"),
         }
     }
@@ -186,8 +146,7 @@ impl Body {
     #[must_use]
     pub fn string(self, bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
-        self.u32(u32::try_from(bytes.len()).expect("a string shorter than 4 GiB"))
-            .raw(bytes)
+        self.u32(u32::try_from(bytes.len()).expect("a string shorter than 4 GiB")).raw(bytes)
     }
 
     /// Appends four bytes.
@@ -230,10 +189,7 @@ impl<'a> Fields<'a> {
     /// Takes a length and as many bytes.
     pub fn string(&mut self) -> Vec<u8> {
         let length = self.u32().try_into().expect("usize of at least 32 bits");
-        let (bytes, rest) = self
-            .0
-            .split_at_checked(length)
-            .expect("as many bytes as announced");
+        let (bytes, rest) = self.0.split_at_checked(length).expect("as many bytes as announced");
         self.0 = rest;
         bytes.to_vec()
     }

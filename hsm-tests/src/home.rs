@@ -31,31 +31,20 @@ struct Inner {
 impl Home {
     /// Waits for its turn in this process and makes the directories.
     #[must_use]
-    #[expect(
-        clippy::new_without_default,
-        reason = "taking a turn is no default value"
-    )]
+    #[expect(clippy::new_without_default, reason = "taking a turn is no default value")]
     pub fn new() -> Self {
         let turn = Turn::take();
         adopt_orphans();
-        let directory = tempfile::Builder::new()
-            .prefix("hk-")
-            .tempdir()
-            .expect("make a private directory for the test");
-        let home = Self {
-            inner: Arc::new(Inner {
-                directory,
-                _turn: turn,
-            }),
-        };
+        let directory =
+            tempfile::Builder::new().prefix("hk-").tempdir().expect("make a private directory for the test");
+        let home = Self { inner: Arc::new(Inner { directory, _turn: turn }) };
         for name in ["home", "run", "state", "config", "tmp", "log", "bin"] {
             home.directory(name);
         }
         // Without it the agent would look for every module that this machine has.
         home.directory("config/hardkey");
         home.file("config/hardkey/config.toml", "discover = false\n");
-        symlink(agent_binary(), home.path("bin/hardkey"))
-            .expect("link the agent binary into the test's PATH");
+        symlink(agent_binary(), home.path("bin/hardkey")).expect("link the agent binary into the test's PATH");
         home
     }
 
@@ -106,9 +95,8 @@ impl Home {
 
     /// The whole environment of a program in this home: nothing is inherited but the search path.
     pub(crate) fn environment(&self) -> Vec<(&'static str, OsString)> {
-        let inherited = std::env::var_os("PATH").unwrap_or_else(|| {
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into()
-        });
+        let inherited = std::env::var_os("PATH")
+            .unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
         let mut search: OsString = self.path("bin").into();
         search.push(":");
         search.push(inherited);
@@ -131,12 +119,7 @@ impl Home {
         environment
     }
 
-    fn file_with_mode(
-        &self,
-        relative: impl AsRef<Path>,
-        content: impl AsRef<[u8]>,
-        mode: u32,
-    ) -> PathBuf {
+    fn file_with_mode(&self, relative: impl AsRef<Path>, content: impl AsRef<[u8]>, mode: u32) -> PathBuf {
         let path = self.path(relative);
         let explain = |error| -> () { panic!("write {}: {error}", path.display()) };
         fs::write(&path, content).unwrap_or_else(explain);
@@ -160,12 +143,7 @@ impl Inner {
             if let Ok(content) = fs::read(&file)
                 && !content.is_empty()
             {
-                let _ = writeln!(
-                    text,
-                    "---- {} ----\n{}",
-                    file.display(),
-                    String::from_utf8_lossy(&content)
-                );
+                let _ = writeln!(text, "---- {} ----\n{}", file.display(), String::from_utf8_lossy(&content));
             }
         }
         text
@@ -190,9 +168,7 @@ static FREED: Condvar = Condvar::new();
 impl Turn {
     fn take() -> Self {
         let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = FREED
-            .wait_while(taken, |taken| *taken)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut taken = FREED.wait_while(taken, |taken| *taken).unwrap_or_else(PoisonError::into_inner);
         *taken = true;
         Self
     }

@@ -58,17 +58,10 @@ impl KeyFile {
         let file = fs::read_to_string(&self.path).expect("read a private key");
         let encoded: String = file.lines().filter(|line| !line.starts_with('-')).collect();
         let file = Base64::decode_vec(&encoded).expect("base 64 in a private key");
-        let mut fields = Fields::of(
-            file.strip_prefix(b"openssh-key-v1\0")
-                .expect("magic bytes of a private key"),
-        );
+        let mut fields = Fields::of(file.strip_prefix(b"openssh-key-v1\0").expect("magic bytes of a private key"));
         assert_eq!(fields.string(), b"none", "the key has a passphrase");
-        let (_derivation, _options, _count, _public) = (
-            fields.string(),
-            fields.string(),
-            fields.u32(),
-            fields.string(),
-        );
+        let (_derivation, _options, _count, _public) =
+            (fields.string(), fields.string(), fields.u32(), fields.string());
 
         let private = &fields.string()[8..];
         let mut fields = Fields::of(private);

@@ -37,12 +37,7 @@ impl Module {
     /// A module at any path, without environment or PIN.
     #[must_use]
     pub fn at(path: impl AsRef<Path>) -> Self {
-        Self {
-            path: path.as_ref().to_path_buf(),
-            pin: Pin::Unsaid,
-            environment: Vec::new(),
-            lines: Vec::new(),
-        }
+        Self { path: path.as_ref().to_path_buf(), pin: Pin::Unsaid, environment: Vec::new(), lines: Vec::new() }
     }
 
     /// The PIN is read from this file.
@@ -106,25 +101,17 @@ impl fmt::Display for Module {
             Pin::File(file) => writeln!(out, "pin = {{ file = {} }}", quoted(file.display()))?,
         }
         if !self.environment.is_empty() {
-            let pairs: Vec<String> = self
-                .environment
-                .iter()
-                .map(|(name, value)| format!("{name} = {}", quoted(value.display())))
-                .collect();
+            let pairs: Vec<String> =
+                self.environment.iter().map(|(name, value)| format!("{name} = {}", quoted(value.display()))).collect();
             writeln!(out, "env = {{ {} }}", pairs.join(", "))?;
         }
-        self.lines
-            .iter()
-            .try_for_each(|line| writeln!(out, "{line}"))
+        self.lines.iter().try_for_each(|line| writeln!(out, "{line}"))
     }
 }
 
 /// A TOML literal string: nothing in it is special.
 pub(crate) fn quoted(text: impl fmt::Display) -> String {
     let text = text.to_string();
-    assert!(
-        !text.contains(['\'', '\n']),
-        "{text:?} does not fit a TOML literal string"
-    );
+    assert!(!text.contains(['\'', '\n']), "{text:?} does not fit a TOML literal string");
     format!("'{text}'")
 }

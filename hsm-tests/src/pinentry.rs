@@ -36,29 +36,19 @@ impl Pinentry {
     /// Every command that was sent to it, in order.
     #[must_use]
     pub fn commands(&self) -> Vec<String> {
-        self.log()
-            .into_iter()
-            .map(|(_, command)| command)
-            .filter(|command| !command.starts_with('#'))
-            .collect()
+        self.log().into_iter().map(|(_, command)| command).filter(|command| !command.starts_with('#')).collect()
     }
 
     /// How many dialogs for a PIN were shown.
     #[must_use]
     pub fn pins_asked(&self) -> usize {
-        self.commands()
-            .iter()
-            .filter(|command| command.starts_with("GETPIN"))
-            .count()
+        self.commands().iter().filter(|command| command.starts_with("GETPIN")).count()
     }
 
     /// How many questions to be answered with yes or no were shown.
     #[must_use]
     pub fn confirms_asked(&self) -> usize {
-        self.commands()
-            .iter()
-            .filter(|command| command.starts_with("CONFIRM"))
-            .count()
+        self.commands().iter().filter(|command| command.starts_with("CONFIRM")).count()
     }
 
     /// What the dialogs said: the arguments of `SETDESC`, percent-encoding undone.
@@ -82,9 +72,6 @@ impl Pinentry {
             let (pid, command) = line.split_once(' ')?;
             Some((Pid::from_raw(pid.parse().ok()?)?, command.to_owned()))
         };
-        text(&self.home.path("pinentry/log"))
-            .lines()
-            .filter_map(parse)
-            .collect()
+        text(&self.home.path("pinentry/log")).lines().filter_map(parse).collect()
     }
 }

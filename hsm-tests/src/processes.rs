@@ -43,8 +43,7 @@ pub fn kill(pid: Pid) {
 
 /// From now on a process whose parent ends becomes a child of this one, so that daemons cannot slip out of [`end_descendants`].
 pub(crate) fn adopt_orphans() {
-    set_child_subreaper(Some(getpid()))
-        .expect("become a child subreaper (prctl PR_SET_CHILD_SUBREAPER)");
+    set_child_subreaper(Some(getpid())).expect("become a child subreaper (prctl PR_SET_CHILD_SUBREAPER)");
 }
 
 /// Ends and collects everything below this process: asks first, so that programs remove what they keep outside the home, then kills.
@@ -54,10 +53,7 @@ pub(crate) fn adopt_orphans() {
 pub(crate) fn end_descendants() {
     let asked = ends_all(Signal::TERM, Duration::from_secs(1));
     if !asked && !ends_all(Signal::KILL, Duration::from_secs(5)) && !std::thread::panicking() {
-        panic!(
-            "processes that cannot be ended: {:?}",
-            descendants(getpid())
-        );
+        panic!("processes that cannot be ended: {:?}", descendants(getpid()));
     }
 }
 
@@ -79,17 +75,10 @@ fn descendants(root: Pid) -> Vec<Pid> {
     let mut next = 0;
     while next < family.len() {
         let parent = family[next];
-        family.extend(
-            all.iter()
-                .filter(|(_, stat)| stat.parent == parent)
-                .map(|(pid, _)| pid.as_raw_pid()),
-        );
+        family.extend(all.iter().filter(|(_, stat)| stat.parent == parent).map(|(pid, _)| pid.as_raw_pid()));
         next += 1;
     }
-    all.keys()
-        .copied()
-        .filter(|pid| *pid != root && family.contains(&pid.as_raw_pid()))
-        .collect()
+    all.keys().copied().filter(|pid| *pid != root && family.contains(&pid.as_raw_pid())).collect()
 }
 
 struct Stat {
@@ -114,8 +103,5 @@ fn stat(pid: Pid) -> Option<Stat> {
     let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
-    Some(Stat {
-        parent,
-        ended: matches!(state, "Z" | "X"),
-    })
+    Some(Stat { parent, ended: matches!(state, "Z" | "X") })
 }

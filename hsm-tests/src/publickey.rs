@@ -24,30 +24,18 @@ impl PublicKey {
     #[must_use]
     pub fn read(home: &Home, path: impl AsRef<Path>) -> Self {
         let path = path.as_ref();
-        let line = fs::read_to_string(path)
-            .unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
+        let line = fs::read_to_string(path).unwrap_or_else(|error| panic!("read {}: {error}", path.display()));
         let mut words = line.split_ascii_whitespace().map(str::to_owned);
         let (Some(algorithm), Some(encoded)) = (words.next(), words.next()) else {
             panic!("{} is no public key: {line:?}", path.display())
         };
-        let described = home
-            .command("ssh-keygen")
-            .args(["-l", "-E", "sha256", "-f"])
-            .arg(path)
-            .run()
-            .succeeds()
-            .stdout;
+        let described = home.command("ssh-keygen").args(["-l", "-E", "sha256", "-f"]).arg(path).run().succeeds().stdout;
         let fingerprint = described
             .split_ascii_whitespace()
             .nth(1)
             .expect("ssh-keygen -l prints bits, fingerprint, comment")
             .to_owned();
-        Self {
-            path: path.to_path_buf(),
-            algorithm,
-            encoded,
-            fingerprint,
-        }
+        Self { path: path.to_path_buf(), algorithm, encoded, fingerprint }
     }
 
     /// The file it was read from.

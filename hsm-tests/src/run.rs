@@ -40,16 +40,8 @@ pub struct Outcome {
 impl Task {
     pub(crate) fn new(home: &Home, program: &OsStr) -> Self {
         let mut command = Command::new(program);
-        command
-            .env_clear()
-            .envs(home.environment())
-            .current_dir(home.path("home"));
-        Self {
-            home: home.clone(),
-            command,
-            input: Vec::new(),
-            limit: Duration::from_secs(30),
-        }
+        command.env_clear().envs(home.environment()).current_dir(home.path("home"));
+        Self { home: home.clone(), command, input: Vec::new(), limit: Duration::from_secs(30) }
     }
 
     /// Appends an argument.
@@ -75,10 +67,7 @@ impl Task {
 
     /// Sets several environment variables.
     #[must_use]
-    pub fn envs(
-        mut self,
-        variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
-    ) -> Self {
+    pub fn envs(mut self, variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>) -> Self {
         self.command.envs(variables);
         self
     }
@@ -117,21 +106,13 @@ impl Task {
     /// When it cannot be started or is not done in time; the text has its output and all logs.
     pub fn run(mut self) -> Outcome {
         let description = self.description();
-        let scratch =
-            tempfile::tempdir_in(self.home.path("tmp")).expect("make a directory for the output");
-        let [input, stdout, stderr] =
-            ["input", "stdout", "stderr"].map(|name| scratch.path().join(name));
+        let scratch = tempfile::tempdir_in(self.home.path("tmp")).expect("make a directory for the output");
+        let [input, stdout, stderr] = ["input", "stdout", "stderr"].map(|name| scratch.path().join(name));
         fs::write(&input, &self.input).expect("write the input");
-        self.command
-            .stdin(open(&input))
-            .stdout(create(&stdout))
-            .stderr(create(&stderr));
+        self.command.stdin(open(&input)).stdout(create(&stdout)).stderr(create(&stderr));
 
         let start = Instant::now();
-        let mut child = self
-            .command
-            .spawn()
-            .unwrap_or_else(|error| panic!("start {description}: {error}"));
+        let mut child = self.command.spawn().unwrap_or_else(|error| panic!("start {description}: {error}"));
         let in_time = ends_within(Pid::from_child(&child), self.limit);
         if !in_time {
             let _ = child.kill();
@@ -145,12 +126,7 @@ impl Task {
             description,
             home: self.home,
         };
-        assert!(
-            in_time,
-            "not done after {:?}: {}",
-            self.limit,
-            outcome.report()
-        );
+        assert!(in_time, "not done after {:?}: {}", self.limit, outcome.report());
         outcome
     }
 
@@ -163,10 +139,7 @@ impl Task {
             .stdin(Stdio::null())
             .stderr(output.try_clone().expect("duplicate the log's handle"))
             .stdout(output);
-        let child = self
-            .command
-            .spawn()
-            .unwrap_or_else(|error| panic!("start {description}: {error}"));
+        let child = self.command.spawn().unwrap_or_else(|error| panic!("start {description}: {error}"));
         Background::new(&self.home, child, description, log)
     }
 
@@ -196,11 +169,7 @@ impl Outcome {
     /// When the exit status is 0; the text has its output and all logs.
     #[track_caller]
     pub fn fails(self) -> Self {
-        assert!(
-            !self.status.success(),
-            "should have failed: {}",
-            self.report()
-        );
+        assert!(!self.status.success(), "should have failed: {}", self.report());
         self
     }
 
@@ -234,13 +203,9 @@ impl Outcome {
 /// Whether the child ends in time. The child stays uncollected.
 pub(crate) fn ends_within(pid: Pid, limit: Duration) -> bool {
     let handle = pidfd_open(pid, PidfdFlags::empty()).expect("open a pidfd of a child");
-    let timeout = Timespec {
-        tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: i64::from(limit.subsec_nanos()),
-    };
-    poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout))
-        .expect("wait for a child's end")
-        > 0
+    let timeout =
+        Timespec { tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: i64::from(limit.subsec_nanos()) };
+    poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&timeout)).expect("wait for a child's end") > 0
 }
 
 pub(crate) fn text(path: &Path) -> String {

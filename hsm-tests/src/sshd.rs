@@ -40,16 +40,10 @@ impl Sshd {
     ) -> Self {
         let directory = home.directory(name);
         let host_key = KeyFile::with(home, &format!("{name}-host-key"), &["-t", "ed25519"], "");
-        let authorized: String = keys
-            .into_iter()
-            .map(|key| format!("{}\n", key.line()))
-            .collect();
+        let authorized: String = keys.into_iter().map(|key| format!("{}\n", key.line())).collect();
         fs::write(directory.join("authorized_keys"), authorized).expect("write authorized_keys");
-        fs::write(
-            directory.join("known_hosts"),
-            format!("{name} {}\n", host_key.public().line()),
-        )
-        .expect("write known_hosts");
+        fs::write(directory.join("known_hosts"), format!("{name} {}\n", host_key.public().line()))
+            .expect("write known_hosts");
         make_privilege_separation_directory();
 
         // The port is free when it is chosen and may be taken by another test when sshd wants it.
@@ -57,27 +51,13 @@ impl Sshd {
             let port = free_port();
             let text = server_configuration(home, &directory, &host_key, port, configuration);
             let file = home.file(Path::new(name).join("sshd_config"), text);
-            let mut process = home
-                .command(find_sshd())
-                .args(["-D", "-e", "-f"])
-                .arg(&file)
-                .start(name);
+            let mut process = home.command(find_sshd()).args(["-D", "-e", "-f"]).arg(&file).start(name);
             if listens(&mut process) {
-                let client = home.file(
-                    Path::new(name).join("ssh_config"),
-                    client_configuration(&directory, name, port),
-                );
-                return Self {
-                    home: home.clone(),
-                    process,
-                    client_configuration: client,
-                };
+                let client =
+                    home.file(Path::new(name).join("ssh_config"), client_configuration(&directory, name, port));
+                return Self { home: home.clone(), process, client_configuration: client };
             }
-            assert!(
-                process.log().contains("Address already in use"),
-                "sshd does not start\n{}",
-                home.logs()
-            );
+            assert!(process.log().contains("Address already in use"), "sshd does not start\n{}", home.logs());
         }
         panic!("no free port for sshd\n{}", home.logs());
     }
@@ -97,12 +77,7 @@ impl Sshd {
     /// Logs in with exactly this key and runs `echo logged in`.
     #[must_use]
     pub fn login(&self, agent: &Agent, key: &PublicKey) -> Outcome {
-        agent
-            .ssh(self)
-            .args(["-o", "IdentitiesOnly=yes", "-i"])
-            .arg(key.path())
-            .args(["box", "echo logged in"])
-            .run()
+        agent.ssh(self).args(["-o", "IdentitiesOnly=yes", "-i"]).arg(key.path()).args(["box", "echo logged in"]).run()
     }
 
     /// Waits until the server has accepted a login with this key.
@@ -112,26 +87,13 @@ impl Sshd {
     #[track_caller]
     pub fn accepted(&self, key: &PublicKey) {
         let seen = until(SOON, || {
-            self.log()
-                .lines()
-                .any(|line| line.contains("Accepted publickey") && line.contains(key.fingerprint()))
+            self.log().lines().any(|line| line.contains("Accepted publickey") && line.contains(key.fingerprint()))
         });
-        assert!(
-            seen,
-            "no login with {} in the server's log\n{}",
-            key.fingerprint(),
-            self.home.logs()
-        );
+        assert!(seen, "no login with {} in the server's log\n{}", key.fingerprint(), self.home.logs());
     }
 }
 
-fn server_configuration(
-    home: &Home,
-    directory: &Path,
-    host_key: &KeyFile,
-    port: u16,
-    more: &str,
-) -> String {
+fn server_configuration(home: &Home, directory: &Path, host_key: &KeyFile, port: u16, more: &str) -> String {
     let mut text = String::new();
     let mut line = |line: &str| {
         let _ = writeln!(text, "{line}");
@@ -141,10 +103,7 @@ fn server_configuration(
     line("ListenAddress 127.0.0.1");
     line(&format!("Port {port}"));
     line(&format!("HostKey {}", host_key.path().display()));
-    line(&format!(
-        "AuthorizedKeysFile {}",
-        directory.join("authorized_keys").display()
-    ));
+    line(&format!("AuthorizedKeysFile {}", directory.join("authorized_keys").display()));
     line("AuthenticationMethods publickey");
     line("PasswordAuthentication no");
     line("KbdInteractiveAuthentication no");
@@ -160,11 +119,7 @@ fn server_configuration(
     // The files lie below /tmp, which others may write to.
     line("StrictModes no");
     // A locked password, as root has on many machines, keeps everybody out unless PAM decides.
-    line(if locked_password() {
-        "UsePAM yes"
-    } else {
-        "UsePAM no"
-    });
+    line(if locked_password() { "UsePAM yes" } else { "UsePAM no" });
     line(&format!("SetEnv HOME={}", home.path("home").display()));
     text
 }

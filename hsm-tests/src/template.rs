@@ -21,17 +21,11 @@ pub(crate) fn template(keys: &str) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../softhsm/provision.sh");
     let cache = cache_directory();
     fs::create_dir_all(&cache).unwrap_or_else(|error| panic!("make {}: {error}", cache.display()));
-    let ready = cache.join(format!(
-        "{}-{:016x}",
-        keys.replace(',', "-"),
-        fingerprint(&script)
-    ));
+    let ready = cache.join(format!("{}-{:016x}", keys.replace(',', "-"), fingerprint(&script)));
 
     // Tests of several processes may want the same template at once: one makes it, the others wait here.
-    let lock = File::create(cache.join(".lock"))
-        .unwrap_or_else(|error| panic!("lock {}: {error}", cache.display()));
-    lock.lock()
-        .unwrap_or_else(|error| panic!("lock {}: {error}", cache.display()));
+    let lock = File::create(cache.join(".lock")).unwrap_or_else(|error| panic!("lock {}: {error}", cache.display()));
+    lock.lock().unwrap_or_else(|error| panic!("lock {}: {error}", cache.display()));
     if !ready.exists() {
         let unfinished = ready.with_extension("new");
         let _ = fs::remove_dir_all(&unfinished);
@@ -40,14 +34,8 @@ pub(crate) fn template(keys: &str) -> PathBuf {
             .args(["--label", LABEL, "--pin", PIN, "--keys", keys])
             .output()
             .unwrap_or_else(|error| panic!("run {}: {error}", script.display()));
-        assert!(
-            output.status.success(),
-            "{}: {}",
-            script.display(),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        fs::rename(&unfinished, &ready)
-            .unwrap_or_else(|error| panic!("keep {}: {error}", ready.display()));
+        assert!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
+        fs::rename(&unfinished, &ready).unwrap_or_else(|error| panic!("keep {}: {error}", ready.display()));
     }
     ready
 }
@@ -71,8 +59,6 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
 /// Changes with the script, so that an old template is not taken for a new one.
 fn fingerprint(script: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
-    fs::read(script)
-        .unwrap_or_else(|error| panic!("read {}: {error}", script.display()))
-        .hash(&mut hasher);
+    fs::read(script).unwrap_or_else(|error| panic!("read {}: {error}", script.display())).hash(&mut hasher);
     hasher.finish()
 }

@@ -33,15 +33,8 @@ impl Key {
     pub const USUAL: [Self; 3] = [Self::Rsa2048, Self::P256, Self::Ed25519];
 
     /// Every kind.
-    pub const ALL: [Self; 7] = [
-        Self::Rsa2048,
-        Self::Rsa3072,
-        Self::Rsa4096,
-        Self::P256,
-        Self::P384,
-        Self::P521,
-        Self::Ed25519,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::P256, Self::P384, Self::P521, Self::Ed25519];
 
     /// The label that such a key has on the token.
     #[must_use]
@@ -78,12 +71,8 @@ impl Token {
     pub fn new(home: &Home, name: &str, keys: &[Key]) -> Self {
         let labels: Vec<&str> = keys.iter().map(|key| key.label()).collect();
         let directory = home.path(name);
-        copy_tree(&template(&labels.join(",")), &directory).unwrap_or_else(|error| {
-            panic!(
-                "copy the template token to {}: {error}",
-                directory.display()
-            )
-        });
+        copy_tree(&template(&labels.join(",")), &directory)
+            .unwrap_or_else(|error| panic!("copy the template token to {}: {error}", directory.display()));
         let configuration = format!(
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
             directory.join("tokens").display()
@@ -91,19 +80,9 @@ impl Token {
         fs::write(directory.join("softhsm2.conf"), configuration).expect("write softhsm2.conf");
         let keys = keys
             .iter()
-            .map(|key| {
-                (
-                    *key,
-                    PublicKey::read(home, directory.join(format!("{}.pub", key.label()))),
-                )
-            })
+            .map(|key| (*key, PublicKey::read(home, directory.join(format!("{}.pub", key.label())))))
             .collect();
-        Self {
-            home: home.clone(),
-            directory,
-            keys,
-            spied: false,
-        }
+        Self { home: home.clone(), directory, keys, spied: false }
     }
 
     /// The same token, with every call of its module written down from now on: see [`Self::calls`].
@@ -116,11 +95,7 @@ impl Token {
     /// The library to be named in a configuration or to `ssh-add -s`.
     #[must_use]
     pub fn library(&self) -> PathBuf {
-        if self.spied {
-            find(&["pkcs11-spy.so"], "opensc")
-        } else {
-            softhsm_library()
-        }
+        if self.spied { find(&["pkcs11-spy.so"], "opensc") } else { softhsm_library() }
     }
 
     /// What the library needs in its environment to find this token.
@@ -141,10 +116,7 @@ impl Token {
         // The spy begins each call with a line such as `12: C_Login`.
         text(&self.spy_log())
             .lines()
-            .filter(|line| {
-                line.split_once(": ")
-                    .is_some_and(|(_, name)| name == function)
-            })
+            .filter(|line| line.split_once(": ").is_some_and(|(_, name)| name == function))
             .count()
     }
 
@@ -190,13 +162,7 @@ impl Token {
             .command("pkcs11-tool")
             .arg("--module")
             .arg(softhsm_library())
-            .args([
-                "--token-label",
-                self.label(),
-                "--login",
-                "--pin",
-                self.pin(),
-            ])
+            .args(["--token-label", self.label(), "--login", "--pin", self.pin()])
             .args(arguments)
             .env("SOFTHSM2_CONF", self.directory.join("softhsm2.conf"))
             .run()
@@ -209,34 +175,17 @@ impl Token {
 }
 
 fn softhsm_library() -> PathBuf {
-    find(
-        &["softhsm/libsofthsm2.so", "pkcs11/libsofthsm2.so"],
-        "softhsm2",
-    )
+    find(&["softhsm/libsofthsm2.so", "pkcs11/libsofthsm2.so"], "softhsm2")
 }
 
 /// Distributions keep modules in /usr/lib, in its folder for the machine's architecture, or in /usr/lib64.
 fn find(names: &[&str], package: &str) -> PathBuf {
-    let multiarch = fs::read_dir("/usr/lib")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    let folders: Vec<PathBuf> = ["/usr/lib", "/usr/lib64", "/usr/local/lib"]
-        .iter()
-        .map(PathBuf::from)
-        .chain(multiarch)
-        .collect();
-    let candidates = names
-        .iter()
-        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    let multiarch = fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
+    let folders: Vec<PathBuf> =
+        ["/usr/lib", "/usr/lib64", "/usr/local/lib"].iter().map(PathBuf::from).chain(multiarch).collect();
+    let candidates = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
     candidates
         .into_iter()
         .find(|path| Path::exists(path))
-        .unwrap_or_else(|| {
-            panic!(
-                "{} is missing: apt-get install {package}",
-                names.join(" or ")
-            )
-        })
+        .unwrap_or_else(|| panic!("{} is missing: apt-get install {package}", names.join(" or ")))
 }

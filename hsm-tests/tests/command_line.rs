@@ -6,24 +6,17 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hsm_tests::{
-    Agent, Home, KeyFile, Pid, SOON, Signal, Task, agent_binary, is_alive, is_stock, signal,
-    stock_cannot, until,
+    Agent, Home, KeyFile, Pid, SOON, Signal, Task, agent_binary, is_alive, is_stock, signal, stock_cannot, until,
 };
 
 /// How the agent is called in shell code.
 fn agent_words() -> &'static str {
-    if is_stock() {
-        "\"$AGENT\""
-    } else {
-        "\"$AGENT\" agent"
-    }
+    if is_stock() { "\"$AGENT\"" } else { "\"$AGENT\" agent" }
 }
 
 /// Shell code in which `{agent}` is the agent's command.
 fn shell(home: &Home, code: &str) -> Task {
-    home.command("sh")
-        .args(["-c", &code.replace("{agent}", agent_words())])
-        .env("AGENT", agent_binary())
+    home.command("sh").args(["-c", &code.replace("{agent}", agent_words())]).env("AGENT", agent_binary())
 }
 
 /// The agent's command line, without the arguments.
@@ -34,20 +27,12 @@ fn agent(home: &Home) -> Task {
 
 /// The agent's command line up to the command to be wrapped.
 fn wrapping(home: &Home) -> Task {
-    if is_stock() {
-        agent(home)
-    } else {
-        agent(home).arg("--")
-    }
+    if is_stock() { agent(home) } else { agent(home).arg("--") }
 }
 
 fn pid(text: &str) -> Pid {
-    Pid::from_raw(
-        text.trim()
-            .parse()
-            .unwrap_or_else(|_| panic!("{text:?} is no number")),
-    )
-    .unwrap_or_else(|| panic!("{text:?} is no process id"))
+    Pid::from_raw(text.trim().parse().unwrap_or_else(|_| panic!("{text:?} is no number")))
+        .unwrap_or_else(|| panic!("{text:?} is no process id"))
 }
 
 /// Takes `before` and `after` away, which must be there.
@@ -67,20 +52,12 @@ fn a_shell_evaluates_what_the_agent_prints() {
         .run()
         .succeeds();
     let lines: Vec<&str> = outcome.stdout.lines().collect();
-    let [started, listed, socket, number, ended] = lines.as_slice() else {
-        panic!("{}", outcome.report())
-    };
+    let [started, listed, socket, number, ended] = lines.as_slice() else { panic!("{}", outcome.report()) };
     assert_eq!(*started, format!("Agent pid {number}"));
     assert!(listed.contains(key.public().fingerprint()));
     assert_eq!(*ended, format!("Agent pid {number} killed"));
-    assert!(
-        until(SOON, || !is_alive(pid(number))),
-        "the agent survives -k"
-    );
-    assert!(
-        until(SOON, || !Path::new(socket).exists()),
-        "the socket is left behind"
-    );
+    assert!(until(SOON, || !is_alive(pid(number))), "the agent survives -k");
+    assert!(until(SOON, || !Path::new(socket).exists()), "the socket is left behind");
 }
 
 #[test]
@@ -88,40 +65,23 @@ fn the_lines_are_those_every_script_knows() {
     let home = Home::new();
     let bourne = agent(&home).arg("-s").run().succeeds().stdout;
     let lines: Vec<&str> = bourne.lines().collect();
-    let [socket, number, echo] = lines.as_slice() else {
-        panic!("{bourne}")
-    };
+    let [socket, number, echo] = lines.as_slice() else { panic!("{bourne}") };
     let socket = between(socket, "SSH_AUTH_SOCK=", "; export SSH_AUTH_SOCK;");
     let number = between(number, "SSH_AGENT_PID=", "; export SSH_AGENT_PID;");
     assert_eq!(*echo, format!("echo Agent pid {number};"));
     assert!(Path::new(socket).exists());
 
-    let ended = agent(&home)
-        .arg("-k")
-        .env("SSH_AGENT_PID", number)
-        .run()
-        .succeeds()
-        .stdout;
-    assert_eq!(
-        ended,
-        format!("unset SSH_AUTH_SOCK;\nunset SSH_AGENT_PID;\necho Agent pid {number} killed;\n")
-    );
+    let ended = agent(&home).arg("-k").env("SSH_AGENT_PID", number).run().succeeds().stdout;
+    assert_eq!(ended, format!("unset SSH_AUTH_SOCK;\nunset SSH_AGENT_PID;\necho Agent pid {number} killed;\n"));
 }
 
 #[test]
 fn the_lines_are_those_of_csh_when_asked() {
     let home = Home::new();
     for (arguments, shell) in [(&["-c"][..], "/bin/sh"), (&[][..], "/bin/csh")] {
-        let csh = agent(&home)
-            .args(arguments)
-            .env("SHELL", shell)
-            .run()
-            .succeeds()
-            .stdout;
+        let csh = agent(&home).args(arguments).env("SHELL", shell).run().succeeds().stdout;
         let lines: Vec<&str> = csh.lines().collect();
-        let [socket, number, echo] = lines.as_slice() else {
-            panic!("{csh}")
-        };
+        let [socket, number, echo] = lines.as_slice() else { panic!("{csh}") };
         assert!(Path::new(between(socket, "setenv SSH_AUTH_SOCK ", ";")).exists());
         let number = between(number, "setenv SSH_AGENT_PID ", ";");
         assert_eq!(*echo, format!("echo Agent pid {number};"));
@@ -135,9 +95,7 @@ fn the_lines_are_those_of_csh_when_asked() {
             .stdout;
         assert_eq!(
             ended,
-            format!(
-                "unsetenv SSH_AUTH_SOCK;\nunsetenv SSH_AGENT_PID;\necho Agent pid {number} killed;\n"
-            )
+            format!("unsetenv SSH_AUTH_SOCK;\nunsetenv SSH_AGENT_PID;\necho Agent pid {number} killed;\n")
         );
     }
 }
@@ -148,12 +106,7 @@ fn there_is_nothing_to_kill_without_a_pid() {
     assert_eq!(agent(&home).arg("-k").run().code(), Some(1));
     for nonsense in ["", "me", "0", "1", "-1"] {
         let outcome = agent(&home).arg("-k").env("SSH_AGENT_PID", nonsense).run();
-        assert_eq!(
-            outcome.code(),
-            Some(1),
-            "{nonsense:?}: {}",
-            outcome.report()
-        );
+        assert_eq!(outcome.code(), Some(1), "{nonsense:?}: {}", outcome.report());
         assert!(!outcome.stderr.is_empty());
     }
 }
@@ -165,64 +118,30 @@ fn a_daemon_writes_its_log_where_the_state_belongs() {
     }
     let home = Home::new();
     let key = KeyFile::new(&home, "stranger");
-    shell(&home, "eval \"$({agent})\"; ssh-add -T \"$0\"")
-        .arg(key.public().path())
-        .run()
-        .fails();
+    shell(&home, "eval \"$({agent})\"; ssh-add -T \"$0\"").arg(key.public().path()).run().fails();
     let log = home.path("state/hardkey/agent.log");
     let refusal = || fs::read_to_string(&log).is_ok_and(|text| text.contains("refused"));
-    assert!(
-        until(SOON, refusal),
-        "no refusal in {}\n{}",
-        log.display(),
-        home.logs()
-    );
+    assert!(until(SOON, refusal), "no refusal in {}\n{}", log.display(), home.logs());
 }
 
 #[test]
 fn a_wrapped_command_keeps_exit_status_pid_input_and_environment() {
     let home = Home::new();
-    assert_eq!(
-        wrapping(&home).args(["sh", "-c", "exit 7"]).run().code(),
-        Some(7)
-    );
-    assert_eq!(
-        wrapping(&home)
-            .args(["sh", "-c", "kill -TERM $$"])
-            .run()
-            .ended_by(),
-        Some(15)
-    );
-    assert_eq!(
-        wrapping(&home)
-            .arg("cat")
-            .input("passed on")
-            .run()
-            .succeeds()
-            .stdout,
-        "passed on"
-    );
+    assert_eq!(wrapping(&home).args(["sh", "-c", "exit 7"]).run().code(), Some(7));
+    assert_eq!(wrapping(&home).args(["sh", "-c", "kill -TERM $$"]).run().ended_by(), Some(15));
+    assert_eq!(wrapping(&home).arg("cat").input("passed on").run().succeeds().stdout, "passed on");
     let outcome = wrapping(&home)
-        .args([
-            "sh",
-            "-c",
-            "ssh-add -l; test $? = 1 && kill -0 $SSH_AGENT_PID && echo $GREETING",
-        ])
+        .args(["sh", "-c", "ssh-add -l; test $? = 1 && kill -0 $SSH_AGENT_PID && echo $GREETING"])
         .env("GREETING", "hello")
         .run()
         .succeeds();
     assert!(outcome.stdout.ends_with("hello\n"), "{}", outcome.report());
 
-    let mut wrapped = wrapping(&home)
-        .args(["sh", "-c", "echo pid $$; exec sleep 1000"])
-        .start("wrapped");
+    let mut wrapped = wrapping(&home).args(["sh", "-c", "echo pid $$; exec sleep 1000"]).start("wrapped");
     let expected = format!("pid {}\n", wrapped.pid().as_raw_pid());
     wrapped.wait_for_log(&expected, SOON);
     signal(wrapped.pid(), Signal::INT);
-    assert_eq!(
-        std::os::unix::process::ExitStatusExt::signal(&wrapped.ends(SOON)),
-        Some(2)
-    );
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&wrapped.ends(SOON)), Some(2));
 }
 
 #[test]
@@ -232,28 +151,12 @@ fn a_wrapped_command_s_agent_ends_with_it_at_once() {
     }
     let home = Home::new();
     for ending in ["exit 0", "kill -KILL $$"] {
-        let outcome = wrapping(&home)
-            .args([
-                "sh",
-                "-c",
-                &format!("echo $SSH_AUTH_SOCK; echo $SSH_AGENT_PID; {ending}"),
-            ])
-            .run();
-        let (socket, number) = outcome
-            .stdout
-            .trim()
-            .split_once('\n')
-            .unwrap_or_else(|| panic!("{}", outcome.report()));
+        let outcome =
+            wrapping(&home).args(["sh", "-c", &format!("echo $SSH_AUTH_SOCK; echo $SSH_AGENT_PID; {ending}")]).run();
+        let (socket, number) = outcome.stdout.trim().split_once('\n').unwrap_or_else(|| panic!("{}", outcome.report()));
         let ended = Instant::now();
-        assert!(
-            until(SOON, || !is_alive(pid(number))),
-            "the agent outlives its command"
-        );
-        assert!(
-            ended.elapsed() < Duration::from_secs(1),
-            "it took {:?}",
-            ended.elapsed()
-        );
+        assert!(until(SOON, || !is_alive(pid(number))), "the agent outlives its command");
+        assert!(ended.elapsed() < Duration::from_secs(1), "it took {:?}", ended.elapsed());
         assert!(!Path::new(socket).exists(), "the socket is left behind");
     }
 }
@@ -262,11 +165,7 @@ fn a_wrapped_command_s_agent_ends_with_it_at_once() {
 fn a_wrapped_command_that_does_not_exist_is_an_error() {
     let home = Home::new();
     let outcome = wrapping(&home).arg("/nonexistent/command").run().fails();
-    assert!(
-        outcome.stderr.contains("/nonexistent/command"),
-        "{}",
-        outcome.report()
-    );
+    assert!(outcome.stderr.contains("/nonexistent/command"), "{}", outcome.report());
 }
 
 #[test]
@@ -275,14 +174,7 @@ fn the_socket_is_private_and_goes_with_the_agent() {
         let home = Home::new();
         let agent = Agent::start(&home);
         let socket = agent.socket().to_path_buf();
-        assert_eq!(
-            fs::metadata(&socket)
-                .expect("the socket")
-                .permissions()
-                .mode()
-                & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&socket).expect("the socket").permissions().mode() & 0o777, 0o600);
         agent.end_with(with);
         assert!(!socket.exists(), "the socket is left behind after {with:?}");
     }
@@ -299,11 +191,7 @@ fn a_socket_path_that_is_taken_is_left_alone() {
 
     let first = Agent::start(&home);
     agent(&home).arg("-a").arg(first.socket()).run().fails();
-    assert_eq!(
-        first.comments().len(),
-        0,
-        "the first agent no longer answers"
-    );
+    assert_eq!(first.comments().len(), 0, "the first agent no longer answers");
 }
 
 #[test]
@@ -311,9 +199,7 @@ fn a_socket_path_that_is_too_long_is_an_error() {
     let home = Home::new();
     let path = home.path("x".repeat(120));
     let outcome = agent(&home).arg("-a").arg(&path).run().fails();
-    let says_why = ["too long", "107"]
-        .iter()
-        .any(|text| outcome.stderr.contains(text));
+    let says_why = ["too long", "107"].iter().any(|text| outcome.stderr.contains(text));
     assert!(says_why, "{}", outcome.report());
     assert!(!path.exists());
 }
@@ -326,16 +212,8 @@ fn a_socket_in_a_directory_that_others_may_write_to_is_refused() {
     let home = Home::new();
     let directory = home.directory("open");
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).expect("change the mode");
-    let outcome = agent(&home)
-        .arg("-a")
-        .arg(directory.join("socket"))
-        .run()
-        .fails();
-    assert!(
-        outcome.stderr.contains(&*directory.to_string_lossy()),
-        "{}",
-        outcome.report()
-    );
+    let outcome = agent(&home).arg("-a").arg(directory.join("socket")).run().fails();
+    assert!(outcome.stderr.contains(&*directory.to_string_lossy()), "{}", outcome.report());
     assert!(!directory.join("socket").exists());
 }
 
@@ -344,11 +222,7 @@ fn a_wrong_argument_is_an_error_and_starts_nothing() {
     let home = Home::new();
     for arguments in [&["--no-such-option"][..], &["-t", "soon"], &["-E", "crc32"]] {
         let outcome = agent(&home).args(arguments).run().fails();
-        assert!(
-            outcome.stdout.is_empty() && !outcome.stderr.is_empty(),
-            "{}",
-            outcome.report()
-        );
+        assert!(outcome.stdout.is_empty() && !outcome.stderr.is_empty(), "{}", outcome.report());
     }
 }
 
@@ -357,37 +231,19 @@ fn under_the_name_ssh_agent_it_is_ssh_agent() {
     let home = Home::new();
     symlink(agent_binary(), home.path("bin/ssh-agent")).expect("link");
     assert_eq!(
-        home.command("ssh-agent")
-            .args(["sh", "-c", "ssh-add -l >/dev/null; exit $((40 + $?))"])
-            .run()
-            .code(),
+        home.command("ssh-agent").args(["sh", "-c", "ssh-add -l >/dev/null; exit $((40 + $?))"]).run().code(),
         Some(41)
     );
     let outcome = home
         .command("sh")
-        .args([
-            "-c",
-            "eval \"$(ssh-agent -s)\" && { ssh-add -l; eval \"$(ssh-agent -k)\"; }",
-        ])
+        .args(["-c", "eval \"$(ssh-agent -s)\" && { ssh-add -l; eval \"$(ssh-agent -k)\"; }"])
         .run()
         .succeeds();
-    assert!(
-        outcome.stdout.contains("no identities") && outcome.stdout.ends_with(" killed\n"),
-        "{}",
-        outcome.report()
-    );
+    assert!(outcome.stdout.contains("no identities") && outcome.stdout.ends_with(" killed\n"), "{}", outcome.report());
 
     let socket = home.path("run/s");
-    let mut foreground = home
-        .command("ssh-agent")
-        .args(["-D", "-a"])
-        .arg(&socket)
-        .start("foreground");
-    assert!(
-        until(SOON, || socket.exists()),
-        "no socket\n{}",
-        home.logs()
-    );
+    let mut foreground = home.command("ssh-agent").args(["-D", "-a"]).arg(&socket).start("foreground");
+    assert!(until(SOON, || socket.exists()), "no socket\n{}", home.logs());
     signal(foreground.pid(), Signal::TERM);
     foreground.ends(SOON);
     assert!(!socket.exists());

@@ -15,14 +15,9 @@ fn an_unknown_key_is_refused_with_file_and_line() {
         return;
     }
     let home = Home::new();
-    let agent = Agent::with(&home)
-        .line("# a comment")
-        .line("no-such-key = 1");
+    let agent = Agent::with(&home).line("# a comment").line("no-such-key = 1");
     let text = refusal(&agent);
-    assert!(
-        text.contains("agent.toml") && text.contains("no-such-key"),
-        "{text}"
-    );
+    assert!(text.contains("agent.toml") && text.contains("no-such-key"), "{text}");
     assert!(text.contains(":3") || text.contains("line 3"), "{text}");
 }
 
@@ -40,14 +35,8 @@ fn an_unknown_key_of_a_module_is_refused_with_file_and_line() {
         .position(|line| line.starts_with("no-such-key"))
         .expect("the line just added");
     let text = refusal(&agent);
-    assert!(
-        text.contains("agent.toml") && text.contains("no-such-key"),
-        "{text}"
-    );
-    assert!(
-        text.contains(&format!(":{line}")) || text.contains(&format!("line {line}")),
-        "{text}"
-    );
+    assert!(text.contains("agent.toml") && text.contains("no-such-key"), "{text}");
+    assert!(text.contains(&format!(":{line}")) || text.contains(&format!("line {line}")), "{text}");
 }
 
 #[test]
@@ -58,26 +47,11 @@ fn values_that_cannot_be_meant_are_refused() {
     let home = Home::new();
     let module = || Module::at("/usr/lib/module.so");
     for (what, agent) in [
-        (
-            "path",
-            Agent::with(&home).module(Module::at("relative/module.so")),
-        ),
-        (
-            "timeout",
-            Agent::with(&home).module(module().line("timeout = 'soon'")),
-        ),
-        (
-            "workers",
-            Agent::with(&home).module(module().line("workers = 0")),
-        ),
-        (
-            "keys",
-            Agent::with(&home).module(module().keys(&["pkcs11:no-such-attribute"])),
-        ),
-        (
-            "keys",
-            Agent::with(&home).module(module().keys(&["neither uri nor fingerprint"])),
-        ),
+        ("path", Agent::with(&home).module(Module::at("relative/module.so"))),
+        ("timeout", Agent::with(&home).module(module().line("timeout = 'soon'"))),
+        ("workers", Agent::with(&home).module(module().line("workers = 0"))),
+        ("keys", Agent::with(&home).module(module().keys(&["pkcs11:no-such-attribute"]))),
+        ("keys", Agent::with(&home).module(module().keys(&["neither uri nor fingerprint"]))),
         ("timeout", Agent::with(&home).prompt("timeout = 5")),
     ] {
         let text = refusal(&agent);
@@ -92,15 +66,8 @@ fn a_file_that_was_named_must_exist() {
     }
     let home = Home::new();
     let missing = home.path("missing.toml");
-    let start = || {
-        home.command(agent_binary())
-            .args(["agent", "-D", "-a"])
-            .arg(home.path("run/s"))
-    };
-    for outcome in [
-        start().arg("--config").arg(&missing).run(),
-        start().env("HARDKEY_CONFIG", &missing).run(),
-    ] {
+    let start = || home.command(agent_binary()).args(["agent", "-D", "-a"]).arg(home.path("run/s"));
+    for outcome in [start().arg("--config").arg(&missing).run(), start().env("HARDKEY_CONFIG", &missing).run()] {
         assert!(outcome.fails().stderr.contains("missing.toml"));
     }
 }
@@ -112,33 +79,15 @@ fn the_file_is_found_by_option_variable_and_default() {
     }
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::P256]);
-    let content = Agent::with(&home)
-        .module(Module::of(&token))
-        .configuration();
+    let content = Agent::with(&home).module(Module::of(&token)).configuration();
     let list = || home.command(agent_binary()).arg("agent");
     let command = ["--", "ssh-add", "-l"];
 
     let named = home.file("named.toml", &content);
-    list()
-        .arg("--config")
-        .arg(&named)
-        .args(command)
-        .run()
-        .succeeds();
-    list()
-        .env("HARDKEY_CONFIG", &named)
-        .args(command)
-        .run()
-        .succeeds();
+    list().arg("--config").arg(&named).args(command).run().succeeds();
+    list().env("HARDKEY_CONFIG", &named).args(command).run().succeeds();
     assert_eq!(
-        list()
-            .env(
-                "HARDKEY_CONFIG",
-                home.file("empty.toml", "discover = false\n")
-            )
-            .args(command)
-            .run()
-            .code(),
+        list().env("HARDKEY_CONFIG", home.file("empty.toml", "discover = false\n")).args(command).run().code(),
         Some(1)
     );
     home.file("config/hardkey/config.toml", &content);
@@ -152,10 +101,8 @@ fn a_missing_module_is_named_and_the_rest_works() {
     }
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::P256]);
-    let mut agent = Agent::with(&home)
-        .module(Module::at("/usr/lib/no-such-module.so"))
-        .module(Module::of(&token))
-        .start();
+    let mut agent =
+        Agent::with(&home).module(Module::at("/usr/lib/no-such-module.so")).module(Module::of(&token)).start();
     agent.wait_for_log("/usr/lib/no-such-module.so");
     assert_eq!(agent.comments().len(), 1, "{}", agent.log());
     agent.signs(token.public(Key::P256)).run().succeeds();
@@ -169,18 +116,10 @@ fn modules_known_to_p11_kit_are_used_when_asked() {
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::P256]);
     home.directory("config/pkcs11/modules");
-    home.file(
-        "config/pkcs11/modules/test.module",
-        format!("module: {}\n", token.library().display()),
-    );
+    home.file("config/pkcs11/modules/test.module", format!("module: {}\n", token.library().display()));
     let keys = |line: &str| {
         let file = home.file("discover.toml", format!("{line}\n"));
-        let list = home
-            .command(agent_binary())
-            .arg("agent")
-            .arg("--config")
-            .arg(file)
-            .args(["--", "ssh-add", "-L"]);
+        let list = home.command(agent_binary()).arg("agent").arg("--config").arg(file).args(["--", "ssh-add", "-L"]);
         list.envs(token.environment()).run().stdout
     };
     let key = token.public(Key::P256).line();
@@ -205,40 +144,22 @@ fn keys_are_selected_by_label_id_type_and_fingerprint() {
         (&["pkcs11:id=%03"], &[Key::Ed25519]),
         (&[by_token.as_str()], &[Key::Rsa2048]),
         (&[fingerprint], &[Key::Ed25519]),
-        (
-            &["pkcs11:object=rsa", fingerprint],
-            &[Key::Rsa2048, Key::Ed25519],
-        ),
+        (&["pkcs11:object=rsa", fingerprint], &[Key::Rsa2048, Key::Ed25519]),
         (&["pkcs11:token=another"], &[]),
         (&["pkcs11:object=p25"], &[]),
     ];
     for (number, (selectors, expected)) in cases.iter().enumerate() {
-        let agent = Agent::with(&home)
-            .named(&format!("agent{number}"))
-            .module(Module::of(&token).keys(selectors))
-            .start();
-        let mut listed: Vec<Vec<u8>> = agent
-            .client()
-            .list()
-            .expect("a list")
-            .into_iter()
-            .map(|(blob, _)| blob)
-            .collect();
-        let mut wanted: Vec<Vec<u8>> = expected
-            .iter()
-            .map(|key| token.public(*key).blob())
-            .collect();
+        let agent =
+            Agent::with(&home).named(&format!("agent{number}")).module(Module::of(&token).keys(selectors)).start();
+        let mut listed: Vec<Vec<u8>> =
+            agent.client().list().expect("a list").into_iter().map(|(blob, _)| blob).collect();
+        let mut wanted: Vec<Vec<u8>> = expected.iter().map(|key| token.public(*key).blob()).collect();
         listed.sort();
         wanted.sort();
         assert_eq!(listed, wanted, "{selectors:?}");
         for key in Key::USUAL {
             let outcome = agent.signs(token.public(key)).run();
-            assert_eq!(
-                outcome.status.success(),
-                expected.contains(&key),
-                "{selectors:?} {key:?} {}",
-                outcome.report()
-            );
+            assert_eq!(outcome.status.success(), expected.contains(&key), "{selectors:?} {key:?} {}", outcome.report());
         }
     }
 }

@@ -4,8 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use hsm_tests::{
-    Agent, Fields, Home, Key, KeyFile, Module, Pid, Sshd, Token, agent_binary, is_alive, is_stock,
-    stock_cannot, until,
+    Agent, Fields, Home, Key, KeyFile, Module, Pid, Sshd, Token, agent_binary, is_alive, is_stock, stock_cannot, until,
 };
 
 /// A token with the given keys, an agent that has its PIN, and a server that lets the keys in.
@@ -61,11 +60,7 @@ fn long_rsa_keys_log_in() {
 
 #[test]
 fn each_key_of_one_token_logs_in() {
-    let keys: &[Key] = if is_stock() {
-        &[Key::Rsa2048, Key::P256]
-    } else {
-        &Key::USUAL
-    };
+    let keys: &[Key] = if is_stock() { &[Key::Rsa2048, Key::P256] } else { &Key::USUAL };
     let home = Home::new();
     let (token, agent, sshd) = at_work(&home, keys);
     for key in keys {
@@ -80,11 +75,7 @@ fn rsa_logs_in_with_either_hash() {
     let (_token, agent, sshd) = at_work(&home, &[Key::Rsa2048]);
     for hash in ["rsa-sha2-256", "rsa-sha2-512"] {
         let algorithm = format!("PubkeyAcceptedAlgorithms={hash}");
-        agent
-            .ssh(&sshd)
-            .args(["-o", &algorithm, "box", "true"])
-            .run()
-            .succeeds();
+        agent.ssh(&sshd).args(["-o", &algorithm, "box", "true"]).run().succeeds();
     }
 }
 
@@ -95,11 +86,7 @@ fn a_key_the_server_does_not_know_stays_outside() {
     let agent = Agent::with(&home).module(Module::of(&token)).start();
     let sshd = Sshd::start(&home, []);
     let outcome = sshd.login(&agent, token.public(Key::P256)).fails();
-    assert!(
-        outcome.stderr.contains("Permission denied"),
-        "{}",
-        outcome.report()
-    );
+    assert!(outcome.stderr.contains("Permission denied"), "{}", outcome.report());
 }
 
 #[test]
@@ -111,14 +98,9 @@ fn the_first_request_finds_the_keys_of_the_configuration() {
     let token = Token::new(&home, "token", &[Key::P256]);
     let agent = Agent::with(&home).module(Module::of(&token)).start();
     // A client that knows its key does not list first.
-    let signature = agent
-        .client()
-        .sign(&token.public(Key::P256).blob(), b"data", 0);
+    let signature = agent.client().sign(&token.public(Key::P256).blob(), b"data", 0);
     assert!(signature.is_some(), "{}", agent.log());
-    let agent = Agent::with(&home)
-        .named("second")
-        .module(Module::of(&token))
-        .start();
+    let agent = Agent::with(&home).named("second").module(Module::of(&token)).start();
     assert_eq!(agent.comments(), ["p256"]);
 }
 
@@ -131,21 +113,16 @@ fn an_rsa_key_signs_with_the_hash_that_was_asked_for_and_never_with_sha_1() {
     let (token, agent, _sshd) = at_work(&home, &[Key::Rsa2048]);
     let blob = token.public(Key::Rsa2048).blob();
     let mut client = agent.client();
-    for (flags, name) in [
-        (2, "rsa-sha2-256"),
-        (4, "rsa-sha2-512"),
-        (6, "rsa-sha2-256"),
-    ] {
+    for (flags, name) in [(2, "rsa-sha2-256"), (4, "rsa-sha2-512"), (6, "rsa-sha2-256")] {
         let signature = client.sign(&blob, b"data", flags).expect("a signature");
         let mut fields = Fields::of(&signature);
         assert_eq!(String::from_utf8_lossy(&fields.string()), name);
         assert_eq!(fields.string().len(), 256, "as long as the modulus");
     }
-    // Without a flag the request means SHA-1: a refusal will do, and so will a better hash.
-    let unasked = client
-        .sign(&blob, b"data", 0)
-        .map(|signature| Fields::of(&signature).string());
-    assert_ne!(unasked.as_deref(), Some(&b"ssh-rsa"[..]));
+    // Without a flag a login means SHA-1 and is refused; data that name no algorithm get a better hash.
+    let unasked = client.sign(&blob, b"data", 0).expect("a signature");
+    assert_eq!(Fields::of(&unasked).string(), b"rsa-sha2-256");
+    assert_eq!(client.sign(&blob, &login_request(&blob, "ssh-rsa"), 0), None);
 }
 
 #[test]
@@ -177,22 +154,9 @@ fn scp_copies_in_both_directions() {
     let (_token, agent, sshd) = at_work(&home, &[Key::P256]);
     let original = home.file("original", "precious");
     let [there, back] = ["there", "back"].map(|name| home.path(name));
-    let scp = || {
-        agent
-            .command("scp")
-            .arg("-F")
-            .arg(sshd.client_configuration())
-    };
-    scp()
-        .arg(&original)
-        .arg(format!("box:{}", there.display()))
-        .run()
-        .succeeds();
-    scp()
-        .arg(format!("box:{}", there.display()))
-        .arg(&back)
-        .run()
-        .succeeds();
+    let scp = || agent.command("scp").arg("-F").arg(sshd.client_configuration());
+    scp().arg(&original).arg(format!("box:{}", there.display())).run().succeeds();
+    scp().arg(format!("box:{}", there.display())).arg(&back).run().succeeds();
     assert_eq!(fs::read_to_string(back).expect("the copy"), "precious");
 }
 
@@ -202,11 +166,7 @@ fn sftp_lists_and_fetches() {
     let (_token, agent, sshd) = at_work(&home, &[Key::P256]);
     let directory = home.directory("files");
     home.file("files/report", "precious");
-    let batch = format!(
-        "cd {}\nls\nget report {}\n",
-        directory.display(),
-        home.path("fetched").display()
-    );
+    let batch = format!("cd {}\nls\nget report {}\n", directory.display(), home.path("fetched").display());
     let outcome = agent
         .command("sftp")
         .arg("-F")
@@ -216,10 +176,7 @@ fn sftp_lists_and_fetches() {
         .run()
         .succeeds();
     assert!(outcome.stdout.contains("report"), "{}", outcome.report());
-    assert_eq!(
-        fs::read_to_string(home.path("fetched")).expect("the fetched file"),
-        "precious"
-    );
+    assert_eq!(fs::read_to_string(home.path("fetched")).expect("the fetched file"), "precious");
 }
 
 #[test]
@@ -244,35 +201,14 @@ fn git_clones_fetches_and_pushes_over_ssh() {
             ])
             .env("GIT_SSH_COMMAND", &ssh)
     };
-    git("upstream.git")
-        .args(["init", "--bare", "--quiet"])
-        .run()
-        .succeeds();
+    git("upstream.git").args(["init", "--bare", "--quiet"]).run().succeeds();
     let address = format!("ssh://box{}", home.path("upstream.git").display());
-    git("ours")
-        .args(["clone", "--quiet", &address, "."])
-        .run()
-        .succeeds();
-    git("theirs")
-        .args(["clone", "--quiet", &address, "."])
-        .run()
-        .succeeds();
-    git("ours")
-        .args(["commit", "--quiet", "--allow-empty", "--message", "first"])
-        .run()
-        .succeeds();
-    git("ours")
-        .args(["push", "--quiet", "origin", "HEAD:main"])
-        .run()
-        .succeeds();
-    git("theirs")
-        .args(["fetch", "--quiet", "origin", "main"])
-        .run()
-        .succeeds();
-    let log = git("theirs")
-        .args(["log", "--format=%s", "FETCH_HEAD"])
-        .run()
-        .succeeds();
+    git("ours").args(["clone", "--quiet", &address, "."]).run().succeeds();
+    git("theirs").args(["clone", "--quiet", &address, "."]).run().succeeds();
+    git("ours").args(["commit", "--quiet", "--allow-empty", "--message", "first"]).run().succeeds();
+    git("ours").args(["push", "--quiet", "origin", "HEAD:main"]).run().succeeds();
+    git("theirs").args(["fetch", "--quiet", "origin", "main"]).run().succeeds();
+    let log = git("theirs").args(["log", "--format=%s", "FETCH_HEAD"]).run().succeeds();
     assert_eq!(log.stdout, "first\n");
 }
 
@@ -284,49 +220,37 @@ fn an_agent_around_ssh_passes_on_its_exit_status_and_ends_with_it() {
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::P256]);
     let sshd = Sshd::start(&home, token.publics());
-    let configuration = home.file(
-        "hardkey.toml",
-        Agent::with(&home)
-            .module(Module::of(&token))
-            .configuration(),
-    );
+    let configuration = home.file("hardkey.toml", Agent::with(&home).module(Module::of(&token)).configuration());
     let started = Instant::now();
     let outcome = home
         .command(agent_binary())
         .arg("agent")
         .arg("--config")
         .arg(configuration)
-        .args([
-            "--",
-            "sh",
-            "-c",
-            "echo $SSH_AUTH_SOCK $SSH_AGENT_PID; exec ssh -F \"$1\" box exit 7",
-            "sh",
-        ])
+        .args(["--", "sh", "-c", "echo $SSH_AUTH_SOCK $SSH_AGENT_PID; exec ssh -F \"$1\" box exit 7", "sh"])
         .arg(sshd.client_configuration())
         .run();
     let ended = Instant::now();
     assert_eq!(outcome.code(), Some(7), "{}", outcome.report());
     sshd.accepted(token.public(Key::P256));
 
-    let (socket, pid) = outcome
-        .stdout
-        .trim()
-        .split_once(' ')
-        .expect("socket and pid");
+    let (socket, pid) = outcome.stdout.trim().split_once(' ').expect("socket and pid");
     let pid = Pid::from_raw(pid.parse().expect("a number")).expect("a process id");
-    assert!(
-        until(Duration::from_secs(2), || !is_alive(pid)),
-        "the agent outlives its command\n{}",
-        outcome.report()
-    );
-    assert!(
-        ended.elapsed() < Duration::from_secs(2),
-        "it took {:?}",
-        started.elapsed()
-    );
-    assert!(
-        !std::path::Path::new(socket).exists(),
-        "the socket is left behind"
-    );
+    assert!(until(Duration::from_secs(2), || !is_alive(pid)), "the agent outlives its command\n{}", outcome.report());
+    assert!(ended.elapsed() < Duration::from_secs(2), "it took {:?}", started.elapsed());
+    assert!(!std::path::Path::new(socket).exists(), "the socket is left behind");
+}
+
+/// What a client that knows only SHA-1 signs to log in (RFC 4252 section 7).
+fn login_request(blob: &[u8], algorithm: &str) -> Vec<u8> {
+    let string = |octets: &[u8]| [&(octets.len() as u32).to_be_bytes()[..], octets].concat();
+    let strings = |fields: &[&[u8]]| fields.iter().flat_map(|field| string(field)).collect::<Vec<u8>>();
+    [
+        string(b"session"),
+        vec![50],
+        strings(&[b"user", b"ssh-connection", b"publickey"]),
+        vec![1],
+        strings(&[algorithm.as_bytes(), blob]),
+    ]
+    .concat()
 }

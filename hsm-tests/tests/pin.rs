@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hsm_tests::{
-    Agent, AgentBuilder, Answer, Askpass, Home, Key, KeyFile, Module, Outcome, Pinentry, SOON,
-    Token, agent_binary, stock_cannot, until,
+    Agent, AgentBuilder, Answer, Askpass, Home, Key, KeyFile, Module, Outcome, Pinentry, SOON, Token, agent_binary,
+    stock_cannot, until,
 };
 
 const LATER: &str = "ask for a PIN when it is needed";
@@ -19,9 +19,7 @@ fn token(home: &Home) -> Token {
 
 /// An agent that has to ask a person for the token's PIN.
 fn asking(home: &Home, token: &Token, pinentry: &Pinentry) -> AgentBuilder {
-    Agent::with(home)
-        .module(Module::of(token).pin_asked())
-        .pinentry(pinentry)
+    Agent::with(home).module(Module::of(token).pin_asked()).pinentry(pinentry)
 }
 
 /// Signs with the token's key and verifies the signature.
@@ -37,10 +35,7 @@ fn a_pin_file_needs_no_person() {
     let home = Home::new();
     let token = token(&home);
     let pinentry = Pinentry::new(&home, &[]);
-    let agent = Agent::with(&home)
-        .module(Module::of(&token))
-        .pinentry(&pinentry)
-        .start();
+    let agent = Agent::with(&home).module(Module::of(&token)).pinentry(&pinentry).start();
     sign(&agent, &token).succeeds();
     assert!(pinentry.commands().is_empty(), "{:?}", pinentry.commands());
 }
@@ -52,11 +47,8 @@ fn a_pin_file_on_the_command_line_serves_every_module() {
     }
     let home = Home::new();
     let token = token(&home);
-    let agent = Agent::with(&home)
-        .module(Module::of(&token).pin_unsaid())
-        .arg("--pin-file")
-        .arg(token.pin_file())
-        .start();
+    let agent =
+        Agent::with(&home).module(Module::of(&token).pin_unsaid()).arg("--pin-file").arg(token.pin_file()).start();
     sign(&agent, &token).succeeds();
 }
 
@@ -67,12 +59,8 @@ fn a_pin_comes_through_a_file_descriptor() {
     }
     let home = Home::new();
     let token = token(&home);
-    let configuration = home.file(
-        "hardkey.toml",
-        Agent::with(&home)
-            .module(Module::of(&token).pin_unsaid())
-            .configuration(),
-    );
+    let configuration =
+        home.file("hardkey.toml", Agent::with(&home).module(Module::of(&token).pin_unsaid()).configuration());
     let outcome = home
         .command("sh")
         .args([
@@ -95,14 +83,8 @@ fn a_pin_file_named_in_a_uri_is_read() {
     }
     let home = Home::new();
     let token = token(&home);
-    let uri = format!(
-        "pkcs11:token={}?pin-source=file:{}",
-        token.label(),
-        token.pin_file().display()
-    );
-    let agent = Agent::with(&home)
-        .module(Module::of(&token).pin_unsaid().keys(&[&uri]))
-        .start();
+    let uri = format!("pkcs11:token={}?pin-source=file:{}", token.label(), token.pin_file().display());
+    let agent = Agent::with(&home).module(Module::of(&token).pin_unsaid().keys(&[&uri])).start();
     sign(&agent, &token).succeeds();
 }
 
@@ -115,9 +97,7 @@ fn a_pin_file_that_others_can_read_is_mentioned() {
     let token = token(&home);
     let file = home.file("open-pin", token.pin());
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("change the mode");
-    let mut agent = Agent::with(&home)
-        .module(Module::of(&token).pin_from(&file))
-        .start();
+    let mut agent = Agent::with(&home).module(Module::of(&token).pin_from(&file)).start();
     let _ = sign(&agent, &token);
     agent.wait_for_log("open-pin");
 }
@@ -138,10 +118,7 @@ fn ten_signatures_ask_for_the_pin_once() {
     }
     assert_eq!(pinentry.pins_asked(), 1);
     assert!(
-        pinentry
-            .descriptions()
-            .iter()
-            .any(|text| text.contains(token.label())),
+        pinentry.descriptions().iter().any(|text| text.contains(token.label())),
         "the dialog does not name the token: {:?}",
         pinentry.commands()
     );
@@ -190,10 +167,7 @@ fn a_wrong_pin_in_a_file_is_tried_once_until_the_file_changes() {
     let token = token(&home);
     let file = home.file("pin", "wrong pin\n");
     let pinentry = Pinentry::new(&home, &[]);
-    let agent = Agent::with(&home)
-        .module(Module::of(&token).pin_from(&file))
-        .pinentry(&pinentry)
-        .start();
+    let agent = Agent::with(&home).module(Module::of(&token).pin_from(&file)).pinentry(&pinentry).start();
     for _ in 0..3 {
         sign(&agent, &token).fails();
     }
@@ -224,16 +198,10 @@ fn without_a_way_to_ask_the_log_says_why_it_was_refused() {
     }
     let home = Home::new();
     let token = token(&home);
-    let mut agent = Agent::with(&home)
-        .module(Module::of(&token).pin_asked())
-        .prompt("pinentry = '/nonexistent/pinentry'")
-        .start();
+    let mut agent =
+        Agent::with(&home).module(Module::of(&token).pin_asked()).prompt("pinentry = '/nonexistent/pinentry'").start();
     let outcome = sign(&agent, &token).fails();
-    assert!(
-        outcome.took < Duration::from_secs(5),
-        "{}",
-        outcome.report()
-    );
+    assert!(outcome.took < Duration::from_secs(5), "{}", outcome.report());
     agent.wait_for_log(token.label());
     assert_eq!(token.calls("C_Login"), 0);
 }
@@ -247,17 +215,12 @@ fn askpass_gives_the_pin_when_it_is_forced() {
     let token = token(&home);
     let pinentry = Pinentry::new(&home, &[]);
     let askpass = Askpass::new(&home, &[Answer::Type(token.pin())]);
-    let agent = asking(&home, &token, &pinentry)
-        .envs(askpass.environment())
-        .start();
+    let agent = asking(&home, &token, &pinentry).envs(askpass.environment()).start();
     sign(&agent, &token).succeeds();
     sign(&agent, &token).succeeds();
     let questions = askpass.questions();
     assert_eq!(questions.len(), 1, "{questions:?}");
-    assert!(
-        questions[0].starts_with("[] ") && questions[0].contains(token.label()),
-        "{questions:?}"
-    );
+    assert!(questions[0].starts_with("[] ") && questions[0].contains(token.label()), "{questions:?}");
     assert_eq!(pinentry.pins_asked(), 0);
 }
 
@@ -274,19 +237,11 @@ fn an_open_dialog_holds_up_nobody_else() {
     agent.ssh_add([software.path()]).run().succeeds();
 
     let waiting = agent.signs(token.public(Key::P256)).start("waiting");
-    assert!(
-        until(SOON, || pinentry.pins_asked() == 1),
-        "no dialog opens\n{}",
-        agent.log()
-    );
+    assert!(until(SOON, || pinentry.pins_asked() == 1), "no dialog opens\n{}", agent.log());
     let start = Instant::now();
     assert_eq!(agent.comments().len(), 2);
     agent.signs(software.public()).run().succeeds();
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "took {:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(5), "took {:?}", start.elapsed());
     drop(waiting);
 }
 
@@ -300,17 +255,9 @@ fn a_dialog_closes_when_its_client_goes() {
     let pinentry = Pinentry::new(&home, &[Answer::Hang]);
     let agent = asking(&home, &token, &pinentry).start();
     let waiting = agent.signs(token.public(Key::P256)).start("waiting");
-    assert!(
-        until(SOON, || pinentry.pins_asked() == 1),
-        "no dialog opens\n{}",
-        agent.log()
-    );
+    assert!(until(SOON, || pinentry.pins_asked() == 1), "no dialog opens\n{}", agent.log());
     drop(waiting);
-    assert!(
-        until(SOON, || !pinentry.is_open()),
-        "the dialog outlives the request\n{}",
-        agent.log()
-    );
+    assert!(until(SOON, || !pinentry.is_open()), "the dialog outlives the request\n{}", agent.log());
 }
 
 #[test]
@@ -321,20 +268,10 @@ fn a_dialog_closes_when_nobody_answers_in_time() {
     let home = Home::new();
     let token = token(&home);
     let pinentry = Pinentry::new(&home, &[Answer::Hang, Answer::Type(token.pin())]);
-    let agent = asking(&home, &token, &pinentry)
-        .prompt("timeout = '1s'")
-        .start();
+    let agent = asking(&home, &token, &pinentry).prompt("timeout = '1s'").start();
     let outcome = sign(&agent, &token).fails();
-    assert!(
-        outcome.took > Duration::from_millis(900),
-        "{}",
-        outcome.report()
-    );
-    assert!(
-        until(SOON, || !pinentry.is_open()),
-        "the dialog outlives its time\n{}",
-        agent.log()
-    );
+    assert!(outcome.took > Duration::from_millis(900), "{}", outcome.report());
+    assert!(until(SOON, || !pinentry.is_open()), "the dialog outlives its time\n{}", agent.log());
     sign(&agent, &token).succeeds();
 }
 
@@ -345,13 +282,8 @@ fn no_log_has_the_pin() {
     }
     let home = Home::new();
     let token = token(&home);
-    let pinentry = Pinentry::new(
-        &home,
-        &[Answer::Type("Wrong-Okapi"), Answer::Type(token.pin())],
-    );
-    let agent = asking(&home, &token, &pinentry)
-        .env("HARDKEY_LOG", "trace")
-        .start();
+    let pinentry = Pinentry::new(&home, &[Answer::Type("Wrong-Okapi"), Answer::Type(token.pin())]);
+    let agent = asking(&home, &token, &pinentry).env("HARDKEY_LOG", "trace").start();
     sign(&agent, &token).fails();
     sign(&agent, &token).succeeds();
     assert!(!agent.log().is_empty());

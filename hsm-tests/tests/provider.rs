@@ -10,12 +10,7 @@ fn a_provider_is_added_with_its_pin_and_removed() {
     let token = Token::new(&home, "token", &[Key::P256]);
     let askpass = Askpass::new(&home, &[Answer::Type(token.pin())]);
     let agent = Agent::with(&home).envs(token.environment()).start();
-    agent
-        .ssh_add(["-s"])
-        .arg(token.library())
-        .envs(askpass.environment())
-        .run()
-        .succeeds();
+    agent.ssh_add(["-s"]).arg(token.library()).envs(askpass.environment()).run().succeeds();
     assert!(agent.listed()[0].contains(token.public(Key::P256).fingerprint()));
     agent.signs(token.public(Key::P256)).run().succeeds();
     agent.ssh_add(["-e"]).arg(token.library()).run().succeeds();
@@ -28,47 +23,24 @@ fn a_provider_takes_a_lifetime_and_a_confirm() {
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::P256]);
     let askpass = Askpass::new(&home, &[Answer::Type(token.pin()), Answer::Ok]);
-    let agent = Agent::with(&home)
-        .envs(token.environment())
-        .envs(askpass.environment())
-        .start();
-    agent
-        .ssh_add(["-c", "-t", "3", "-s"])
-        .arg(token.library())
-        .envs(askpass.environment())
-        .run()
-        .succeeds();
+    let agent = Agent::with(&home).envs(token.environment()).envs(askpass.environment()).start();
+    agent.ssh_add(["-c", "-t", "3", "-s"]).arg(token.library()).envs(askpass.environment()).run().succeeds();
     agent.signs(token.public(Key::P256)).run().succeeds();
     assert!(
-        askpass
-            .questions()
-            .last()
-            .is_some_and(|question| question.starts_with("[confirm] ")),
+        askpass.questions().last().is_some_and(|question| question.starts_with("[confirm] ")),
         "{:?}",
         askpass.questions()
     );
-    assert!(
-        until(SOON, || agent.listed().is_empty()),
-        "the token's key outlives its 3 seconds"
-    );
+    assert!(until(SOON, || agent.listed().is_empty()), "the token's key outlives its 3 seconds");
 }
 
 #[test]
 fn a_provider_with_a_wrong_pin_is_refused_and_takes_the_right_one_later() {
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::P256]);
-    let askpass = Askpass::new(
-        &home,
-        &[Answer::Type("wrong pin"), Answer::Type(token.pin())],
-    );
+    let askpass = Askpass::new(&home, &[Answer::Type("wrong pin"), Answer::Type(token.pin())]);
     let agent = Agent::with(&home).envs(token.environment()).start();
-    let add = || {
-        agent
-            .ssh_add(["-s"])
-            .arg(token.library())
-            .envs(askpass.environment())
-            .run()
-    };
+    let add = || agent.ssh_add(["-s"]).arg(token.library()).envs(askpass.environment()).run();
     add().fails();
     add().succeeds();
     agent.signs(token.public(Key::P256)).run().succeeds();
@@ -81,19 +53,9 @@ fn a_provider_can_be_added_again_after_remove_all() {
     }
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::P256]);
-    let askpass = Askpass::new(
-        &home,
-        &[Answer::Type(token.pin()), Answer::Type(token.pin())],
-    );
+    let askpass = Askpass::new(&home, &[Answer::Type(token.pin()), Answer::Type(token.pin())]);
     let agent = Agent::with(&home).envs(token.environment()).start();
-    let add = || {
-        agent
-            .ssh_add(["-s"])
-            .arg(token.library())
-            .envs(askpass.environment())
-            .run()
-            .succeeds()
-    };
+    let add = || agent.ssh_add(["-s"]).arg(token.library()).envs(askpass.environment()).run().succeeds();
     add();
     agent.ssh_add(["-D"]).run().succeeds();
     assert!(agent.listed().is_empty());
@@ -107,25 +69,12 @@ fn a_provider_outside_the_allowed_folders_is_refused_unless_allowed() {
     let token = Token::new(&home, "token", &[Key::P256]);
     let library = home.path("libsofthsm2.so");
     fs::copy(token.library(), &library).expect("copy the library");
-    let askpass = Askpass::new(
-        &home,
-        &[Answer::Type(token.pin()), Answer::Type(token.pin())],
-    );
-    let add = |agent: &Agent| {
-        agent
-            .ssh_add(["-s"])
-            .arg(&library)
-            .envs(askpass.environment())
-            .run()
-    };
+    let askpass = Askpass::new(&home, &[Answer::Type(token.pin()), Answer::Type(token.pin())]);
+    let add = |agent: &Agent| agent.ssh_add(["-s"]).arg(&library).envs(askpass.environment()).run();
 
     add(&Agent::with(&home).envs(token.environment()).start()).fails();
-    let allowed = Agent::with(&home)
-        .named("allowed")
-        .envs(token.environment())
-        .arg("-P")
-        .arg(library.as_os_str())
-        .start();
+    let allowed =
+        Agent::with(&home).named("allowed").envs(token.environment()).arg("-P").arg(library.as_os_str()).start();
     add(&allowed).succeeds();
 }
 
@@ -136,18 +85,12 @@ fn one_token_is_named_by_uri() {
     }
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::P256, Key::Ed25519]);
-    let askpass = Askpass::new(
-        &home,
-        &[Answer::Type(token.pin()), Answer::Type(token.pin())],
-    );
+    let askpass = Askpass::new(&home, &[Answer::Type(token.pin()), Answer::Type(token.pin())]);
     let agent = Agent::with(&home).envs(token.environment()).start();
     let library = token.library();
     let add = |label: &str| {
         let uri = format!("pkcs11:token={label}?module-path={}", library.display());
-        agent
-            .ssh_add(["-s", &uri])
-            .envs(askpass.environment())
-            .run()
+        agent.ssh_add(["-s", &uri]).envs(askpass.environment()).run()
     };
     add("another").fails();
     assert!(agent.listed().is_empty());

@@ -3,23 +3,14 @@
 use std::fs;
 use std::time::Duration;
 
-use hsm_tests::{
-    Agent, Answer, Askpass, Home, Key, KeyFile, Module, SOON, Sshd, Token, stock_cannot, until,
-};
+use hsm_tests::{Agent, Answer, Askpass, Home, Key, KeyFile, Module, SOON, Sshd, Token, stock_cannot, until};
 
 #[test]
 fn an_empty_agent_says_so() {
     let home = Home::new();
     let agent = Agent::start(&home);
     assert_eq!(agent.ssh_add(["-l"]).run().code(), Some(1));
-    assert_eq!(
-        home.command("ssh-add")
-            .arg("-l")
-            .env("SSH_AUTH_SOCK", home.path("nobody"))
-            .run()
-            .code(),
-        Some(2)
-    );
+    assert_eq!(home.command("ssh-add").arg("-l").env("SSH_AUTH_SOCK", home.path("nobody")).run().code(), Some(2));
 }
 
 #[test]
@@ -37,20 +28,9 @@ fn every_kind_of_software_key_is_listed_signs_and_is_removed() {
         let key = KeyFile::with(&home, name, &["-t", kind, "-b", bits], "");
         agent.ssh_add([key.path()]).run().succeeds();
         assert!(agent.listed()[0].contains(key.public().fingerprint()));
-        assert!(
-            agent
-                .ssh_add(["-L"])
-                .run()
-                .succeeds()
-                .stdout
-                .starts_with(&key.public().line())
-        );
+        assert!(agent.ssh_add(["-L"]).run().succeeds().stdout.starts_with(&key.public().line()));
         agent.signs(key.public()).run().succeeds();
-        agent
-            .ssh_add(["-d"])
-            .arg(key.public().path())
-            .run()
-            .succeeds();
+        agent.ssh_add(["-d"]).arg(key.public().path()).run().succeeds();
         agent.signs(key.public()).run().fails();
         assert!(agent.listed().is_empty());
     }
@@ -62,21 +42,12 @@ fn every_kind_of_token_key_is_listed_and_signs() {
         return;
     }
     let home = Home::new();
-    let token = Token::new(
-        &home,
-        "token",
-        &[Key::Rsa2048, Key::P256, Key::P384, Key::P521, Key::Ed25519],
-    );
+    let token = Token::new(&home, "token", &[Key::Rsa2048, Key::P256, Key::P384, Key::P521, Key::Ed25519]);
     let agent = Agent::with(&home).module(Module::of(&token)).start();
     let listed = agent.ssh_add(["-L"]).run().succeeds();
     assert_eq!(listed.stdout.lines().count(), 5, "{}", listed.report());
     for key in token.publics() {
-        assert!(
-            listed.stdout.contains(&key.line()),
-            "{} is not in {}",
-            key.line(),
-            listed.report()
-        );
+        assert!(listed.stdout.contains(&key.line()), "{} is not in {}", key.line(), listed.report());
         agent.signs(key).run().succeeds();
     }
 }
@@ -86,11 +57,7 @@ fn a_key_comes_from_standard_input() {
     let home = Home::new();
     let agent = Agent::start(&home);
     let key = KeyFile::new(&home, "piped");
-    agent
-        .ssh_add(["-"])
-        .input(fs::read(key.path()).expect("key file"))
-        .run()
-        .succeeds();
+    agent.ssh_add(["-"]).input(fs::read(key.path()).expect("key file")).run().succeeds();
     agent.signs(key.public()).run().succeeds();
 }
 
@@ -100,11 +67,7 @@ fn a_key_with_a_passphrase_is_opened_by_ssh_add() {
     let agent = Agent::start(&home);
     let askpass = Askpass::new(&home, &[Answer::Type("p$ss[1]\"x")]);
     let key = KeyFile::with(&home, "locked", &["-t", "ed25519"], "p$ss[1]\"x");
-    agent
-        .ssh_add([key.path()])
-        .envs(askpass.environment())
-        .run()
-        .succeeds();
+    agent.ssh_add([key.path()]).envs(askpass.environment()).run().succeeds();
     agent.signs(key.public()).run().succeeds();
 }
 
@@ -113,10 +76,7 @@ fn remove_all_leaves_nothing() {
     let home = Home::new();
     let agent = Agent::start(&home);
     for name in ["one", "two"] {
-        agent
-            .ssh_add([KeyFile::new(&home, name).path()])
-            .run()
-            .succeeds();
+        agent.ssh_add([KeyFile::new(&home, name).path()]).run().succeeds();
     }
     assert_eq!(agent.listed().len(), 2);
     agent.ssh_add(["-D"]).run().succeeds();
@@ -158,21 +118,10 @@ fn a_lifetime_ends_a_key() {
     let home = Home::new();
     let agent = Agent::start(&home);
     let (short, long) = (KeyFile::new(&home, "short"), KeyFile::new(&home, "long"));
-    agent
-        .ssh_add(["-t", "2"])
-        .arg(short.path())
-        .run()
-        .succeeds();
-    agent
-        .ssh_add(["-t", "1h"])
-        .arg(long.path())
-        .run()
-        .succeeds();
+    agent.ssh_add(["-t", "2"]).arg(short.path()).run().succeeds();
+    agent.ssh_add(["-t", "1h"]).arg(long.path()).run().succeeds();
     assert_eq!(agent.listed().len(), 2);
-    assert!(
-        until(SOON, || agent.listed().len() == 1),
-        "the key outlives its 2 seconds"
-    );
+    assert!(until(SOON, || agent.listed().len() == 1), "the key outlives its 2 seconds");
     agent.signs(short.public()).run().fails();
     agent.signs(long.public()).run().succeeds();
 }
@@ -183,30 +132,15 @@ fn the_agent_s_own_lifetime_applies_to_keys_without_one() {
     let agent = Agent::with(&home).arg("-t").arg("2").start();
     let (short, long) = (KeyFile::new(&home, "short"), KeyFile::new(&home, "long"));
     agent.ssh_add([short.path()]).run().succeeds();
-    agent
-        .ssh_add(["-t", "1h"])
-        .arg(long.path())
-        .run()
-        .succeeds();
-    assert!(
-        until(SOON, || agent.listed().len() == 1),
-        "the key outlives the agent's 2 seconds"
-    );
+    agent.ssh_add(["-t", "1h"]).arg(long.path()).run().succeeds();
+    assert!(until(SOON, || agent.listed().len() == 1), "the key outlives the agent's 2 seconds");
     agent.signs(long.public()).run().succeeds();
 }
 
 #[test]
 fn a_key_added_with_confirm_signs_only_when_a_person_agrees() {
     let home = Home::new();
-    let askpass = Askpass::new(
-        &home,
-        &[
-            Answer::Ok,
-            Answer::No,
-            Answer::Type("yes"),
-            Answer::Type("no"),
-        ],
-    );
+    let askpass = Askpass::new(&home, &[Answer::Ok, Answer::No, Answer::Type("yes"), Answer::Type("no")]);
     let agent = Agent::with(&home).envs(askpass.environment()).start();
     let key = KeyFile::new(&home, "careful");
     agent.ssh_add(["-c"]).arg(key.path()).run().succeeds();
@@ -220,30 +154,18 @@ fn a_key_added_with_confirm_signs_only_when_a_person_agrees() {
     assert_eq!(questions.len(), 4);
     for question in questions {
         assert!(question.starts_with("[confirm] "), "{question}");
-        assert!(
-            question.contains("careful"),
-            "the key is not named: {question}"
-        );
-        assert!(
-            question.contains(key.public().fingerprint()),
-            "the key is not identified: {question}"
-        );
+        assert!(question.contains("careful"), "the key is not named: {question}");
+        assert!(question.contains(key.public().fingerprint()), "the key is not identified: {question}");
     }
 }
 
 #[test]
 fn a_key_added_with_confirm_is_refused_when_nobody_can_be_asked() {
     let home = Home::new();
-    let agent = Agent::with(&home)
-        .prompt("pinentry = '/nonexistent/pinentry'")
-        .start();
+    let agent = Agent::with(&home).prompt("pinentry = '/nonexistent/pinentry'").start();
     let key = KeyFile::new(&home, "careful");
     agent.ssh_add(["-c"]).arg(key.path()).run().succeeds();
-    agent
-        .signs(key.public())
-        .within(Duration::from_secs(10))
-        .run()
-        .fails();
+    agent.signs(key.public()).within(Duration::from_secs(10)).run().fails();
 }
 
 #[test]
@@ -256,27 +178,15 @@ fn a_locked_agent_shows_and_signs_nothing_until_unlocked() {
     let passwords = ["open sesame", "open sesame", "wrong", "open sesame"].map(Answer::Type);
     let askpass = Askpass::new(&home, &passwords);
 
-    agent
-        .ssh_add(["-x"])
-        .envs(askpass.environment())
-        .run()
-        .succeeds();
+    agent.ssh_add(["-x"]).envs(askpass.environment()).run().succeeds();
     assert!(agent.listed().is_empty());
     agent.signs(key.public()).run().fails();
     agent.signs(token.public(Key::P256)).run().fails();
     agent.ssh_add([key.path()]).run().fails();
 
-    agent
-        .ssh_add(["-X"])
-        .envs(askpass.environment())
-        .run()
-        .fails();
+    agent.ssh_add(["-X"]).envs(askpass.environment()).run().fails();
     assert!(agent.listed().is_empty());
-    agent
-        .ssh_add(["-X"])
-        .envs(askpass.environment())
-        .run()
-        .succeeds();
+    agent.ssh_add(["-X"]).envs(askpass.environment()).run().succeeds();
     assert_eq!(agent.listed().len(), 2);
     agent.signs(key.public()).run().succeeds();
     agent.signs(token.public(Key::P256)).run().succeeds();

@@ -7,11 +7,7 @@ use hsm_tests::{Agent, Home, Key, Module, Outcome, PublicKey, Task, Token, is_st
 const WHO: &str = "ada@example.org";
 
 fn keys() -> &'static [Key] {
-    if is_stock() {
-        &[Key::Rsa2048, Key::P256]
-    } else {
-        &Key::USUAL
-    }
+    if is_stock() { &[Key::Rsa2048, Key::P256] } else { &Key::USUAL }
 }
 
 fn at_work(home: &Home) -> (Token, Agent) {
@@ -64,49 +60,20 @@ fn a_commit_and_a_tag_are_signed_and_verified() {
             format!("user.email={WHO}"),
             "gpg.format=ssh".to_owned(),
             format!("user.signingkey={}", key.path().display()),
-            format!(
-                "gpg.ssh.allowedSignersFile={}",
-                allowed_signers(&home, key).display()
-            ),
+            format!("gpg.ssh.allowedSignersFile={}", allowed_signers(&home, key).display()),
         ];
         let git = || -> Task {
             let options = settings.iter().flat_map(|setting| ["-c", setting.as_str()]);
             agent.command("git").directory(&repository).args(options)
         };
         git().args(["init", "--quiet"]).run().succeeds();
-        git()
-            .args([
-                "commit",
-                "--quiet",
-                "--allow-empty",
-                "--gpg-sign",
-                "--message",
-                name,
-            ])
-            .run()
-            .succeeds();
+        git().args(["commit", "--quiet", "--allow-empty", "--gpg-sign", "--message", name]).run().succeeds();
         let verified = git().args(["verify-commit", "HEAD"]).run().succeeds();
-        assert!(
-            verified.stderr.contains(key.fingerprint()),
-            "{}",
-            verified.report()
-        );
-        git()
-            .args(["tag", "--sign", "--message", name, name])
-            .run()
-            .succeeds();
+        assert!(verified.stderr.contains(key.fingerprint()), "{}", verified.report());
+        git().args(["tag", "--sign", "--message", name, name]).run().succeeds();
         git().args(["verify-tag", name]).run().succeeds();
 
-        git()
-            .args([
-                "commit",
-                "--quiet",
-                "--allow-empty",
-                "--message",
-                "unsigned",
-            ])
-            .run()
-            .succeeds();
+        git().args(["commit", "--quiet", "--allow-empty", "--message", "unsigned"]).run().succeeds();
         git().args(["verify-commit", "HEAD"]).run().fails();
     }
 }

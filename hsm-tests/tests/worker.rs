@@ -4,8 +4,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use hsm_tests::{
-    Agent, Answer, Home, Key, KeyFile, Module, Pinentry, SOON, Signal, Sshd, Token, is_alive, kill,
-    signal, stock_cannot, until,
+    Agent, Answer, Home, Key, KeyFile, Module, Pinentry, SOON, Signal, Sshd, Token, is_alive, kill, signal,
+    stock_cannot, until,
 };
 
 const ALONE: &str = "bring back a module that died or hangs";
@@ -34,10 +34,7 @@ fn the_pin_is_not_asked_again_for_a_new_worker() {
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::P256]);
     let pinentry = Pinentry::new(&home, &[Answer::Type(token.pin())]);
-    let agent = Agent::with(&home)
-        .module(Module::of(&token).pin_asked())
-        .pinentry(&pinentry)
-        .start();
+    let agent = Agent::with(&home).module(Module::of(&token).pin_asked()).pinentry(&pinentry).start();
     let sign = || agent.signs(token.public(Key::P256)).run().succeeds();
     sign();
     for _ in 0..3 {
@@ -67,13 +64,7 @@ fn a_hanging_module_is_given_up_after_its_deadline_and_started_anew() {
     }
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::P256]);
-    let agent = Agent::with(&home)
-        .module(
-            Module::of(&token)
-                .line("timeout = '2s'")
-                .line("workers = 1"),
-        )
-        .start();
+    let agent = Agent::with(&home).module(Module::of(&token).line("timeout = '2s'").line("workers = 1")).start();
     let software = KeyFile::new(&home, "software");
     agent.ssh_add([software.path()]).run().succeeds();
     let sign = || agent.signs(token.public(Key::P256));
@@ -86,18 +77,11 @@ fn a_hanging_module_is_given_up_after_its_deadline_and_started_anew() {
     let mut waiting = sign().start("waiting");
     assert_eq!(agent.comments().len(), 2);
     agent.signs(software.public()).run().succeeds();
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "others waited {:?} for the hanging module",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(2), "others waited {:?} for the hanging module", start.elapsed());
 
     // Whether the hanging request is refused or repeated in a new worker is the agent's choice; that it ends is not.
     waiting.ends(SOON);
-    assert!(
-        until(SOON, || !is_alive(stopped[0])),
-        "the hanging worker is still there"
-    );
+    assert!(until(SOON, || !is_alive(stopped[0])), "the hanging worker is still there");
     sign().run().succeeds();
 }
 
@@ -110,10 +94,7 @@ fn workers_end_with_the_agent_even_if_it_is_killed() {
     let token = Token::new(&home, "token", &[Key::P256]);
     let module = Module::of(&token);
     for (name, with) in [("asked", Signal::TERM), ("killed", Signal::KILL)] {
-        let agent = Agent::with(&home)
-            .named(name)
-            .module(module.clone())
-            .start();
+        let agent = Agent::with(&home).named(name).module(module.clone()).start();
         agent.signs(token.public(Key::P256)).run().succeeds();
         let workers = agent.workers();
         assert!(!workers.is_empty());

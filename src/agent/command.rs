@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use super::process::{self, Companion, End, SocketFile};
+use super::process::{self, Companion, End, Side, Signals, SocketFile};
 use super::socket::AgentSocket;
 use super::{Agent, Providers, Settings, log};
 use crate::backend::pin::PinSource;
@@ -59,35 +59,38 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
     }
     .map_err(|error| error.to_string())?;
     let path = std::path::absolute(&socket.path).unwrap_or_else(|_| socket.path.clone());
+    let shell = options.shell;
     if options.foreground {
         let file = SocketFile::new(path.clone());
-        let lines = options.shell.set("SSH_AUTH_SOCK", &path) + &options.shell.echo_pid(std::process::id());
-        print(&lines)?;
         log::to_stderr(options.debug);
-        return Ok(live(options, &surroundings, socket, None, file));
+        let announce = move || {
+            print(&(shell.set("SSH_AUTH_SOCK", &path) + &shell.echo_pid(std::process::id())))
+                .map(|()| None)
+                .map_err(io::Error::other)
+        };
+        return Ok(live(options, &surroundings, socket, announce, file));
     }
-    match process::split_off(&socket.listener).map_err(|error| format!("cannot fork: {error}"))? {
-        (_, Some(companion)) => {
+    match process::split_off(&socket.listener).map_err(|error| format!("cannot start: {error}"))? {
+        Side::Agent(origin) => {
             let file = SocketFile::new(path);
             log::to_file();
-            let companion = Some(companion).filter(|_| !options.command.is_empty());
-            Ok(live(options, &surroundings, socket, companion, file))
+            let has_command = !options.command.is_empty();
+            let announce = move || Ok(Some(origin.ready()).filter(|_| has_command));
+            Ok(live(options, &surroundings, socket, announce, file))
         }
-        (agent, None) if options.command.is_empty() => {
-            let agent = agent.unsigned_abs();
-            let shell = options.shell;
+        Side::Caller { agent } if options.command.is_empty() => {
             let pid = agent.to_string();
             let lines =
-                shell.set("SSH_AUTH_SOCK", &path) + &shell.set("SSH_AGENT_PID", pid.as_ref()) + &shell.echo_pid(agent);
-            print(&lines)?;
+                [shell.set("SSH_AUTH_SOCK", &path), shell.set("SSH_AGENT_PID", pid.as_ref()), shell.echo_pid(agent)];
+            print(&lines.concat())?;
             Ok(ExitCode::SUCCESS)
         }
-        (agent, None) => Err(become_command(&options.command, &path, agent)),
+        Side::Caller { agent } => Err(become_command(&options.command, &path, agent)),
     }
 }
 
 /// Replaces this process by the command, so that its process id, parent, signals and exit status are its own.
-fn become_command(command: &[OsString], socket: &std::path::Path, agent: i32) -> String {
+fn become_command(command: &[OsString], socket: &std::path::Path, agent: u32) -> String {
     use std::os::unix::process::CommandExt as _;
     let Some((program, arguments)) = command.split_first() else { return "no command".to_owned() };
     let error = std::process::Command::new(program)
@@ -102,13 +105,12 @@ fn live(
     options: Options,
     surroundings: &Surroundings,
     socket: AgentSocket,
-    companion: Option<Companion>,
+    announce: impl FnOnce() -> io::Result<Option<Companion>>,
     file: SocketFile,
 ) -> ExitCode {
-    let foreground = options.foreground;
     let result = process::harden().and_then(|()| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let end = runtime.block_on(serve(options, surroundings, socket, companion, foreground));
+        let end = runtime.block_on(serve(options, surroundings, socket, announce));
         // A module that hangs must not keep the agent.
         runtime.shutdown_background();
         end
@@ -131,9 +133,10 @@ async fn serve(
     options: Options,
     surroundings: &Surroundings,
     socket: AgentSocket,
-    companion: Option<Companion>,
-    foreground: bool,
+    announce: impl FnOnce() -> io::Result<Option<Companion>>,
 ) -> io::Result<End> {
+    let mut signals = Signals::register()?;
+    let companion = announce()?;
     let prompt = &options.config.prompt;
     let timeout = prompt.timeout.map_or(DIALOG_TIMEOUT, |timeout| std::time::Duration::from_secs(timeout.0.into()));
     let consent = Arc::new(Consent::new(surroundings, prompt.pinentry.clone(), timeout));
@@ -150,7 +153,7 @@ async fn serve(
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        end = process::end(companion, foreground) => end,
+        end = signals.end(companion, options.foreground) => end,
         result = agent.serve(socket.listener) => result.map(|()| End::Companion),
         () = agent.expire_keys() => Ok(End::Companion),
         () = follow => Ok(End::Companion),

@@ -1,43 +1,81 @@
 //! The life of the agent's process: in the background, around a command, or in the foreground, until a signal or the command's end.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::pipe::PipeFlags;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::sys::{self, Forked};
 
-/// The command that the agent serves, seen from the agent.
+/// The process that the agent was split off from, seen from the agent.
 #[derive(Debug)]
-pub struct Companion(OwnedFd);
+pub struct Origin {
+    caller: OwnedFd,
+    ready: OwnedFd,
+}
 
-/// Splits off the agent. `Some` is the agent's side; `None` is the caller's, which goes on to print or to become the command.
+/// The two sides of a split.
+#[derive(Debug)]
+pub enum Side {
+    /// The caller, which goes on to print or to become the command. The agent is ready.
+    Caller {
+        /// The agent's process id.
+        agent: u32,
+    },
+    /// The agent.
+    Agent(Origin),
+}
+
+/// Splits off the agent and, on the caller's side, waits until it is [`ready`](Origin::ready) for requests and signals.
 ///
 /// The agent leaves the session, the folder and the standard streams of its caller, and holds no descriptor but the listener's.
 ///
 /// # Errors
-/// The system's limits.
-pub fn split_off(listener: &UnixListener) -> io::Result<(i32, Option<Companion>)> {
+/// The system's limits, or the agent ended before it was ready.
+pub fn split_off(listener: &UnixListener) -> io::Result<Side> {
     let caller = rustix::process::getpid();
+    let (wait, ready) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     match sys::fork()? {
-        Forked::Parent { child } => Ok((child, None)),
+        Forked::Parent { child } => {
+            drop(ready);
+            match rustix::io::read(&wait, &mut [0])? {
+                0 => Err(io::Error::other("the agent ended before it was ready; its log says why")),
+                _ => Ok(Side::Caller { agent: child.unsigned_abs() }),
+            }
+        }
         Forked::Child => {
-            sys::close_all_but(listener.as_raw_fd());
+            let caller = rustix::process::pidfd_open(caller, PidfdFlags::NONBLOCK)?;
+            // From here on the parent's end of the pipe belongs to nobody on this side.
+            let _parents = wait.into_raw_fd();
+            sys::close_all_but(&[listener.as_raw_fd(), ready.as_raw_fd(), caller.as_raw_fd()]);
             rustix::process::setsid()?;
             rustix::process::chdir("/")?;
-            let null = rustix::fs::open("/dev/null", OFlags::RDWR, Mode::empty())?;
+            let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
             rustix::stdio::dup2_stdin(&null)?;
             rustix::stdio::dup2_stdout(&null)?;
             rustix::stdio::dup2_stderr(&null)?;
-            let companion = rustix::process::pidfd_open(caller, PidfdFlags::NONBLOCK)?;
-            Ok((rustix::process::getpid().as_raw_nonzero().get(), Some(Companion(companion))))
+            Ok(Side::Agent(Origin { caller, ready }))
         }
     }
 }
+
+impl Origin {
+    /// Lets the caller go on; the handle that remains tells when it ends.
+    pub fn ready(self) -> Companion {
+        // A caller that is gone already is noticed through the other descriptor.
+        let _ = rustix::io::write(&self.ready, b"+");
+        Companion(self.caller)
+    }
+}
+
+/// The command that the agent serves.
+#[derive(Debug)]
+pub struct Companion(OwnedFd);
 
 /// No core file, no debugger, as many descriptors as allowed, files for the owner alone.
 ///
@@ -82,33 +120,51 @@ pub enum End {
     Companion,
 }
 
-/// Waits for the reason to end.
-///
-/// # Errors
-/// Signals or the command cannot be watched.
-pub async fn end(companion: Option<Companion>, foreground: bool) -> io::Result<End> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let companion_ended = async {
-        match companion {
-            Some(Companion(pidfd)) => sys::watch(pidfd)?.readable().await.map(drop),
-            None => std::future::pending().await,
-        }
-    };
-    let interrupted = async {
-        loop {
-            interrupt.recv().await;
-            // In the background Ctrl-C is meant for somebody else.
-            if foreground {
-                return;
+/// The signals that end the agent, received from the moment of registration.
+pub struct Signals {
+    terminate: Signal,
+    hang_up: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Registers; before this a signal would end the process and leave its socket behind.
+    ///
+    /// # Errors
+    /// Called outside of a runtime.
+    pub fn register() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the reason to end. In the background Ctrl-C is meant for somebody else.
+    ///
+    /// # Errors
+    /// The command cannot be watched.
+    pub async fn end(&mut self, companion: Option<Companion>, foreground: bool) -> io::Result<End> {
+        let companion_ended = async {
+            match companion {
+                Some(Companion(process)) => sys::watch(process)?.readable().await.map(drop),
+                None => std::future::pending().await,
             }
+        };
+        let interrupt = &mut self.interrupt;
+        let interrupted = async {
+            loop {
+                interrupt.recv().await;
+                if foreground {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => Ok(End::Signal(SignalKind::terminate().as_raw_value())),
+            _ = self.hang_up.recv() => Ok(End::Signal(SignalKind::hangup().as_raw_value())),
+            () = interrupted => Ok(End::Signal(SignalKind::interrupt().as_raw_value())),
+            ended = companion_ended => ended.map(|()| End::Companion),
         }
-    };
-    tokio::select! {
-        _ = terminate.recv() => Ok(End::Signal(SignalKind::terminate().as_raw_value())),
-        _ = hang_up.recv() => Ok(End::Signal(SignalKind::hangup().as_raw_value())),
-        () = interrupted => Ok(End::Signal(SignalKind::interrupt().as_raw_value())),
-        ended = companion_ended => ended.map(|()| End::Companion),
     }
 }

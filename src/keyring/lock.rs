@@ -84,7 +84,6 @@ mod tests {
     fn each_wrong_passphrase_waits_longer_up_to_ten_seconds() {
         let mut lock = Lock::default();
         assert!(lock.failed() < lock.failed());
-        (0..200).for_each(|_| drop(lock.failed()));
-        assert_eq!(lock.failed(), Duration::from_secs(10));
+        assert_eq!((0..200).map(|_| lock.failed()).max(), Some(Duration::from_secs(10)));
     }
 }

@@ -151,6 +151,6 @@ mod tests {
 
     #[test]
     fn left_over_octets_are_counted() {
-        assert_eq!(Reader::new(&[1, 2, 3]).finish().unwrap_err().0, "3 octets left over");
+        assert_eq!(Reader::new(&[1, 2, 3]).finish().expect_err("octets are left").0, "3 octets left over");
     }
 }
