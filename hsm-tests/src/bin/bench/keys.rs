@@ -1,0 +1,116 @@
+//! The keys that sign, and what they are asked to sign.
+
+use crate::wire::{put, put_mpint};
+
+/// A kind of key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Rsa2048,
+    P256,
+    Ed25519,
+}
+
+/// A key that some of the targets have.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    pub(crate) kind: Kind,
+    pub(crate) in_token: bool,
+    /// The public key in SSH's encoding (RFC 4253 section 6.6).
+    pub(crate) blob: Vec<u8>,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Rsa2048, Self::P256, Self::Ed25519];
+
+    /// Its name in tables, and its label in the token.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rsa2048 => "rsa2048",
+            Self::P256 => "p256",
+            Self::Ed25519 => "ed25519",
+        }
+    }
+
+    /// Its arguments for `ssh-keygen`.
+    pub(crate) fn for_ssh_keygen(self) -> [&'static str; 4] {
+        match self {
+            Self::Rsa2048 => ["-t", "rsa", "-b", "2048"],
+            Self::P256 => ["-t", "ecdsa", "-b", "256"],
+            Self::Ed25519 => ["-t", "ed25519", "-b", "256"],
+        }
+    }
+
+    /// Its name for `pkcs11-tool --key-type`.
+    pub(crate) fn for_pkcs11_tool(self) -> &'static str {
+        match self {
+            Self::Rsa2048 => "rsa:2048",
+            Self::P256 => "EC:prime256v1",
+            Self::Ed25519 => "EC:edwards25519",
+        }
+    }
+
+    /// The signature algorithm that `ssh` asks for.
+    pub(crate) fn algorithm(self) -> &'static str {
+        match self {
+            Self::Rsa2048 => "rsa-sha2-512",
+            Self::P256 => "ecdsa-sha2-nistp256",
+            Self::Ed25519 => "ssh-ed25519",
+        }
+    }
+
+    /// The flags that ask an agent for it (RFC 9987 section 3.6.1).
+    pub(crate) fn flags(self) -> u32 {
+        match self {
+            Self::Rsa2048 => 4,
+            Self::P256 | Self::Ed25519 => 0,
+        }
+    }
+}
+
+impl Key {
+    /// Its name in tables.
+    pub(crate) fn name(&self) -> String {
+        format!("{} {}", if self.in_token { "token" } else { "software" }, self.kind.name())
+    }
+
+    /// What a client signs to log in (RFC 4252 section 7); `number` makes it another session each time.
+    pub(crate) fn login_data(&self, number: u8) -> Vec<u8> {
+        const SSH_MSG_USERAUTH_REQUEST: u8 = 50;
+        let mut data = Vec::new();
+        put(&mut data, &[number; 32]);
+        data.push(SSH_MSG_USERAUTH_REQUEST);
+        put(&mut data, b"user");
+        put(&mut data, b"ssh-connection");
+        put(&mut data, b"publickey");
+        data.push(1);
+        put(&mut data, self.kind.algorithm().as_bytes());
+        put(&mut data, &self.blob);
+        data
+    }
+}
+
+/// The blob of an RSA key from its two big-endian numbers.
+pub(crate) fn rsa_blob(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
+    let mut blob = Vec::new();
+    put(&mut blob, b"ssh-rsa");
+    put_mpint(&mut blob, exponent);
+    put_mpint(&mut blob, modulus);
+    blob
+}
+
+/// The blob of a P-256 key from its uncompressed point.
+pub(crate) fn p256_blob(point: &[u8]) -> Vec<u8> {
+    let mut blob = Vec::new();
+    put(&mut blob, b"ecdsa-sha2-nistp256");
+    put(&mut blob, b"nistp256");
+    put(&mut blob, point);
+    blob
+}
+
+/// The blob of an Ed25519 key from its 32 bytes.
+pub(crate) fn ed25519_blob(key: &[u8]) -> Vec<u8> {
+    let mut blob = Vec::new();
+    put(&mut blob, b"ssh-ed25519");
+    put(&mut blob, key);
+    blob
+}
