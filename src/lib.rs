@@ -1,1 +1,4 @@
 //! An SSH agent for keys that live in hardware.
+
+pub mod origin;
+mod sys;
