@@ -5,6 +5,9 @@
 //! A claim of being forwarded is believed from anyone and for the connection's whole life; a claim of being local is never
 //! believed. Whatever cannot be found out is [`Unknown`] with its reason and counts against being local.
 
+pub mod binds;
+pub mod host_pattern;
+pub mod known_hosts;
 pub mod peer;
 pub mod proc;
 

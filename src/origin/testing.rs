@@ -47,3 +47,16 @@ pub(crate) fn connects(path: &Path) {
         std::thread::yield_now();
     }
 }
+
+/// Runs the real `ssh-keygen`.
+pub(crate) fn ssh_keygen(arguments: &[&str]) {
+    let output = std::process::Command::new("ssh-keygen")
+        .args(arguments)
+        .output()
+        .expect("ssh-keygen");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
