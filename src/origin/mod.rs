@@ -6,10 +6,15 @@
 //! believed. Whatever cannot be found out is [`Unknown`] with its reason and counts against being local.
 
 pub mod binds;
+pub mod destination;
+pub mod effective_config;
 pub mod host_pattern;
 pub mod known_hosts;
 pub mod peer;
 pub mod proc;
+mod run;
+pub mod ssh_argv;
+pub mod trust;
 
 #[cfg(test)]
 mod testing;

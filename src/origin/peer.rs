@@ -273,6 +273,16 @@ impl Environment {
         Self(strings.into_iter().filter_map(split).collect())
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(variables: &[(&str, &str)]) -> Self {
+        Self(
+            variables
+                .iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
+    }
+
     /// The value of one variable; of several with one name the first, as `getenv` has it.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&OsStr> {
