@@ -18,7 +18,7 @@ pub const QUERY_TIME: Duration = Duration::from_millis(500);
 /// More of an error message is not repeated: characters.
 const LONGEST_MESSAGE: usize = 200;
 
-/// Asks `ssh` for the configuration it uses for `command`. `directory` is where the command runs; only a relative `-F` needs it.
+/// Asks `ssh` for the configuration it uses for `command`. `directory` is where the command runs; only relative file names need it.
 ///
 /// # Errors
 /// `ssh` refuses the command line or the configuration, does not answer in time, or answers for another host than we read.
@@ -46,14 +46,25 @@ pub async fn query(
             last_line(&answer.stderr)
         )));
     }
-    let config = EffectiveConfig::parse(&String::from_utf8_lossy(&answer.stdout))
+    let mut config = EffectiveConfig::parse(&String::from_utf8_lossy(&answer.stdout))
         .map_err(|error| unknown(error.to_string()))?;
-    match &config.host {
-        Some(host) if host != command.host() => Err(unknown(
+    if config
+        .host
+        .as_ref()
+        .is_some_and(|host| host != command.host())
+    {
+        return Err(unknown(
             "ssh reads its command line differently than we do".into(),
-        )),
-        _ => Ok(config),
+        ));
     }
+    // Relative names are relative to where the command runs, and name nothing when that is not known.
+    config.known_hosts.retain_mut(|file| {
+        if let Some(directory) = directory.filter(|_| file.is_relative()) {
+            *file = directory.join(&*file);
+        }
+        file.is_absolute()
+    });
+    Ok(config)
 }
 
 /// The last line of an error message, fit to be shown.

@@ -6,18 +6,27 @@
 //! believed. Whatever cannot be found out is [`Unknown`] with its reason and counts against being local.
 
 pub mod binds;
+pub mod classify;
+pub mod connection;
 pub mod destination;
 pub mod effective_config;
+pub mod evidence;
 pub mod host_pattern;
 pub mod known_hosts;
+pub mod ledger;
 pub mod peer;
 pub mod proc;
+pub mod restart;
+pub mod rules;
 mod run;
+pub mod setup;
 pub mod ssh_argv;
 pub mod trust;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod testing_world;
 
 /// A fact that could not be found out, and why. Never an error: the judgement goes on without the fact.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -281,7 +281,7 @@ mod tests {
         let scratch = Scratch::new();
         let copy = copied(&scratch, "/usr/bin/ssh");
         set_permissions(&copy, Permissions::from_mode(0o775)).expect("mode");
-        let (trust, problems) = Trust::open(&[copy.clone()], &[]);
+        let (trust, problems) = Trust::open(std::slice::from_ref(&copy), &[]);
         assert_eq!(problems.len(), 1);
         assert!(trust.recognise(&executable(&copy)).is_err());
     }
