@@ -245,11 +245,16 @@ fn local(evidence: &Evidence<'_>) -> (Origin, String) {
     if evidence.binds.untouched() {
         return unbound(evidence);
     }
-    let failed = Rule::ALL
-        .into_iter()
-        .map(|rule| rule.find(evidence))
-        .find(|finding| finding.outcome != Outcome::Pass);
-    match failed {
+    let findings = Rule::ALL.map(|rule| rule.find(evidence));
+    let failed = findings
+        .iter()
+        .find(|finding| finding.outcome == Outcome::Fail);
+    let missing = || {
+        findings
+            .iter()
+            .find(|finding| finding.outcome == Outcome::NotReached)
+    };
+    match failed.or_else(missing) {
         None => (
             Origin::LocalDirect,
             "ssh on this machine, logging in for itself".into(),
