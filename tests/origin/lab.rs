@@ -3,9 +3,11 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::recorder::{Record, Recorder};
 
@@ -86,19 +88,42 @@ impl Lab {
 
     /// Like [`run`](Self::run), whatever the command's status.
     pub(crate) fn output(&self, script: &str) -> Output {
+        self.shell(script).output().expect("sh")
+    }
+
+    fn shell(&self, script: &str) -> Command {
         let script = script.replace(
             "ssh ",
             &format!("ssh -F {} ", self.path("config").display()),
         );
-        Command::new("sh")
-            .args([
-                "-c",
-                &script.replace("$LAB", &self.directory.to_string_lossy()),
-            ])
+        let script = script.replace("$LAB", &self.directory.to_string_lossy());
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script])
             .env("SSH_AUTH_SOCK", &self.recorder.agent)
-            .stdin(Stdio::null())
-            .output()
-            .expect("sh")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Like [`run`](Self::run), with the agent's socket replaced by one that `relay` listens at: `$LAB/relay.sock`.
+    pub(crate) fn run_behind(&self, relay: &str, script: &str) -> Vec<Record> {
+        let socket = self.path("relay.sock");
+        let mut relay = self.shell(relay).spawn().expect("relay");
+        let start = Instant::now();
+        while UnixStream::connect(&socket).is_err() {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "the relay does not listen"
+            );
+            std::thread::yield_now();
+        }
+        // What the relay itself asked for, and our looking whether it is there, is not what is tested.
+        self.recorder.take();
+        let records = self.run(&format!("SSH_AUTH_SOCK=$LAB/relay.sock {script}"));
+        relay.kill().expect("kill");
+        relay.wait().expect("wait");
+        fs::remove_file(socket).expect("unlink");
+        records
     }
 
     fn keygen(&self, name: &str) {

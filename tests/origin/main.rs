@@ -164,9 +164,9 @@ fn a_master_in_the_background_serves_the_far_side() {
 #[test]
 fn an_ssh_that_went_into_the_background_serves_the_far_side() {
     let lab = Lab::new();
-    // The relay is asked for by the command line, so D9 alone would do; what is shown is that the fork is seen.
-    let script = "ssh -f -R $LAB/r.sock:$LAB/agent.sock hosta 'SSH_AUTH_SOCK=$LAB/r.sock ssh hosta true; touch $LAB/done; read end' \
-                  && while ! [ -e $LAB/done ]; do sleep 0.1; done";
+    // The command line says -R, so D9 alone would do; what is shown is that the fork is seen.
+    let script = "mkfifo $LAB/done; ssh -f -R $LAB/r.sock:$LAB/agent.sock hosta \
+                  'SSH_AUTH_SOCK=$LAB/r.sock ssh hosta true; echo done >$LAB/done' && read done <$LAB/done";
     let records = lab.run(script);
     assert_eq!(signed(&records), [Unknown; 2]);
     let relayed = &records.last().expect("a login").judgement.reason;
@@ -179,20 +179,13 @@ fn an_ssh_that_went_into_the_background_serves_the_far_side() {
 #[test]
 fn other_relays_are_not_local() {
     let lab = Lab::new();
-    let relayed = |start: &str| {
-        let script = format!(
-            "{start} & relay=$!; while ! [ -S $LAB/relay.sock ]; do sleep 0.1; done; \
-                              SSH_AUTH_SOCK=$LAB/relay.sock ssh hosta true; status=$?; kill $relay; wait; rm -f $LAB/relay.sock; exit $status"
-        );
-        lab.run(&script)
-    };
-    let socat = relayed("socat UNIX-LISTEN:$LAB/relay.sock,fork UNIX-CONNECT:$LAB/agent.sock");
-    assert_eq!(signed(&socat), [Unknown], "{socat:#?}");
+    let socat = "exec socat UNIX-LISTEN:$LAB/relay.sock,fork UNIX-CONNECT:$LAB/agent.sock";
+    let records = lab.run_behind(socat, "ssh hosta true");
+    assert_eq!(signed(&records), [Unknown], "{records:#?}");
     // Into this machine by ssh -L: what connects to the agent is this machine's sshd.
-    let inbound = relayed(
-        "ssh -N -o IdentityAgent=none -i $LAB/file_key -L $LAB/relay.sock:$LAB/agent.sock hostb",
-    );
-    assert_eq!(signed(&inbound), [Unknown], "{inbound:#?}");
+    let inbound = "exec ssh -N -o IdentityAgent=none -i $LAB/file_key -L $LAB/relay.sock:$LAB/agent.sock hostb";
+    let records = lab.run_behind(inbound, "ssh hosta true");
+    assert_eq!(signed(&records), [Unknown], "{records:#?}");
 }
 
 #[test]
