@@ -12,6 +12,7 @@ pub mod consent;
 pub mod crypto;
 pub mod ipc;
 pub mod keyring;
+pub mod origin;
 pub mod paths;
 pub mod pattern;
 pub mod protocol;
