@@ -15,6 +15,7 @@ pub mod keyring;
 pub mod origin;
 pub mod paths;
 pub mod pattern;
+pub mod policy;
 pub mod protocol;
 pub mod shell;
 pub mod sys;

@@ -59,6 +59,22 @@ fn close_range(first: u32, last: u32) {
     }
 }
 
+/// Takes over a descriptor that the parent process passed on purpose, and keeps it from this process's own children.
+///
+/// # Errors
+/// The descriptor is not open.
+pub fn adopt_passed(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: asks for the descriptor's flags, which is harmless for any number.
+    if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open (checked), and by the protocol with the parent (sd_listen_fds(3)) it is this caller's alone: nothing else in this
+    // process was told its number.
+    let owned = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(owned)
+}
+
 /// Watches a descriptor for readability in the runtime of this thread.
 ///
 /// # Errors
