@@ -103,12 +103,8 @@ impl<'a> Handler<'a> {
     }
 
     async fn sign(&self, sign: Sign<'_>) -> Reply {
-        let mut found = self.agent.keyring().find(sign.key, clock::now());
-        if found.is_none() {
-            // A client that knows its key from a file asks for a signature without listing first.
-            self.agent.providers.first_look().await;
-            found = self.agent.keyring().find(sign.key, clock::now());
-        }
+        // A client that knows its key from a file asks for a signature without listing first.
+        let found = self.agent.providers.look_for(|| self.agent.keyring().find(sign.key, clock::now())).await;
         let Some(identity) = found else {
             tracing::info!("signature refused: the key is not here");
             return FAILURE;
