@@ -2,7 +2,7 @@
 //!
 //! A test begins with a [`Home`]: a private directory, an environment without anything of the user who runs the tests, and the
 //! promise that no process and no file is left when it ends, however it ends. Everything else is started inside it:
-//! a SoftHSM [`Token`], an [`Agent`], an [`Sshd`], a [`Pinentry`] or an [`Askpass`] that answers from a script, and a raw
+//! a SoftHSM [`Token`] or one that fails on demand ([`FaultyToken`]), an [`Agent`], an [`Sshd`], a [`Pinentry`] or an [`Askpass`] that answers from a script, and a raw
 //! protocol [`Client`] for what well-behaved tools never send.
 //!
 //! The agent under test is the program named by `$HARDKEY_BIN`, by default the workspace's own build. With
@@ -14,6 +14,7 @@ mod askpass;
 mod background;
 mod binary;
 mod client;
+mod faulty;
 mod home;
 mod keyfile;
 mod module;
@@ -32,6 +33,7 @@ pub use askpass::Askpass;
 pub use background::Background;
 pub use binary::{agent_binary, is_stock, stock_cannot};
 pub use client::{Body, Client, Fields};
+pub use faulty::FaultyToken;
 pub use home::Home;
 pub use keyfile::KeyFile;
 pub use module::Module;

@@ -40,6 +40,13 @@ impl Module {
         Self { path: path.as_ref().to_path_buf(), pin: Pin::Unsaid, environment: Vec::new(), lines: Vec::new() }
     }
 
+    /// Sets a variable in the environment of this module's workers.
+    #[must_use]
+    pub fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name, value.into()));
+        self
+    }
+
     /// The PIN is read from this file.
     #[must_use]
     pub fn pin_from(mut self, file: impl AsRef<Path>) -> Self {

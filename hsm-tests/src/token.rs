@@ -109,6 +109,21 @@ impl Token {
         environment
     }
 
+    /// A second token in the same module, with a label and a PIN of its own; such a one is visible to processes that start afterwards.
+    pub fn add_token(&self, label: &str, pin: &str, key: Key) -> PublicKey {
+        let other = self.directory.join(label);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../softhsm/provision.sh");
+        self.home
+            .command(script)
+            .arg(&other)
+            .args(["--label", label, "--pin", pin, "--keys", key.label()])
+            .run()
+            .succeeds();
+        copy_tree(&other.join("tokens"), &self.directory.join("tokens"))
+            .unwrap_or_else(|error| panic!("copy the token {label} to {}: {error}", self.directory.display()));
+        PublicKey::read(&self.home, other.join(format!("{}.pub", key.label())))
+    }
+
     /// How often a function, for example `C_Login`, was called through the spy.
     #[must_use]
     pub fn calls(&self, function: &str) -> usize {

@@ -193,12 +193,7 @@ impl<'a> Handler<'a> {
 
     /// The identity that a blob names; a client that knows its key from a file may ask before the tokens have shown theirs.
     async fn find(&self, key: &[u8]) -> Option<Arc<Identity>> {
-        let found = self.agent.keyring().find(key, clock::now());
-        if found.is_some() {
-            return found;
-        }
-        self.agent.providers.first_look().await;
-        self.agent.keyring().find(key, clock::now())
+        self.agent.providers.look_for(|| self.agent.keyring().find(key, clock::now())).await
     }
 
     async fn judge_management(&mut self) -> Verdict {

@@ -127,19 +127,40 @@ impl Providers {
                     Ok(()) => drop(changes.send(module.path().clone())),
                     Err(error) => tracing::error!("{error}"),
                 }
+                module
             });
         }
+        let finished = async {
+            while let Some(module) = looks.join_next().await {
+                module.iter().for_each(|module| self.changed(module.path()));
+                self.first_look.send_modify(|_| {});
+            }
+        };
         // Whoever is still looking then goes on; its keys come through the channel of changes.
-        let _ = tokio::time::timeout(FIRST_LOOK, async { while looks.join_next().await.is_some() {} }).await;
+        let _ = tokio::time::timeout(FIRST_LOOK, finished).await;
         looks.detach_all();
-        self.active().iter().for_each(|(provider, active)| sync(&self.keyring, provider, active));
+        for (provider, active) in self.active().iter() {
+            // Taken out first, so that the order is that of the configuration and not of the modules' speed.
+            self.keyring.lock().unwrap_or_else(PoisonError::into_inner).remove_provider(provider);
+            sync(&self.keyring, provider, active);
+        }
         self.first_look.send_replace(true);
     }
 
     /// Waits until the configured modules had their chance to show their keys.
     pub async fn first_look(&self) {
-        if !*self.first_look.borrow() {
-            let _ = self.first_look.subscribe().wait_for(|done| *done).await;
+        self.look_for(|| None::<()>).await;
+    }
+
+    /// Looks for something that configured modules may still have to show: now, whenever one has had its first look, and when all had.
+    pub async fn look_for<T>(&self, mut find: impl FnMut() -> Option<T>) -> Option<T> {
+        let mut progress = self.first_look.subscribe();
+        loop {
+            let done = *progress.borrow_and_update();
+            let found = find();
+            if found.is_some() || done || progress.changed().await.is_err() {
+                return found;
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::ipc::{FaultKind, ModuleFault};
 /// A failure of one function, by the crate's error.
 pub(super) fn of(error: Error) -> ModuleFault {
     match error {
-        Error::Pkcs11(rv, function) => new(kind(&rv), format!("C_{function} answered {}", name(&rv))),
+        Error::Pkcs11(rv, function) => new(kind(&rv), format!("C_{function:?} answered {}", name(&rv))),
         other => new(FaultKind::Other, other.to_string()),
     }
 }
@@ -61,11 +61,15 @@ const fn kind(rv: &RvError) -> FaultKind {
 
 #[cfg(test)]
 mod tests {
+    use cryptoki::context::Function;
+
     use super::*;
 
     #[test]
     fn return_values_are_named_as_in_the_standard() {
         let fault = of_sign(cryptoki_sys::CKR_DEVICE_REMOVED);
         assert_eq!((fault.kind, fault.text.as_str()), (FaultKind::TokenGone, "C_Sign answered CKR_DEVICE_REMOVED"));
+        let fault = of(Error::Pkcs11(RvError::SessionHandleInvalid, Function::SignInit));
+        assert_eq!(fault.text, "C_SignInit answered CKR_SESSION_HANDLE_INVALID");
     }
 }

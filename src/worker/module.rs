@@ -9,7 +9,7 @@ use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism as CkMechanism;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
 use secrecy::ExposeSecret as _;
@@ -236,10 +236,16 @@ fn find_key(session: &Session, key: &KeyName, logged_in: bool) -> Result<ObjectH
         template.push(Attribute::Modulus(n));
     }
     let handles = session.find_objects(&template).map_err(fault::of)?;
-    handles.first().copied().ok_or_else(|| match logged_in {
+    handles.first().copied().ok_or_else(|| match logged_in && still_logged_in(session) {
         true => fault::new(FaultKind::KeyGone, "the private key is not on the token"),
         false => fault::new(FaultKind::NotLoggedIn, "the private key does not show before login"),
     })
+}
+
+/// Another program may have reset the token; some modules then only hide the private keys. Whoever cannot tell is believed to be in.
+fn still_logged_in(session: &Session) -> bool {
+    let state = session.get_session_info().map(|info| info.session_state());
+    !matches!(state, Ok(SessionState::RoPublic | SessionState::RwPublic))
 }
 
 fn user_login(session: &Session, user: UserType, pin: Option<SecretOctets>) -> Result<(), Error> {

@@ -45,6 +45,16 @@ pub enum TokenError {
         /// What the module said.
         reason: String,
     },
+    /// The module has lost the token for good, as after the restart of a server or reader behind it.
+    #[error(
+        "token {token:?}: {reason} after a new login as well; its worker was ended and is started again at the next use"
+    )]
+    Stale {
+        /// The token's label.
+        token: String,
+        /// What the module said.
+        reason: String,
+    },
     /// The module reported a failure.
     #[error("token {token:?}: {reason}")]
     Fault {

@@ -104,7 +104,10 @@ impl Module {
         let mut lease = self.pool.take().await?;
         let found = match lease.call(&Call::Scan).await? {
             Answer::Tokens(found) => found,
-            Answer::Failed(fault) => return Err(self.fault(&fault.text)),
+            Answer::Failed(fault) => {
+                lease.discard();
+                return Err(self.fault(&fault.text));
+            }
             _ => return Err(TokenError::Nonsense { module: self.name() }),
         };
         drop(lease);
@@ -115,7 +118,7 @@ impl Module {
             match tokens.get(&seen.name) {
                 // Before login fewer keys show than after; a look by a worker that is not logged in must not hide them.
                 Some(known) => known.seen(|before| match before.logged_in && !seen.logged_in {
-                    true => before.slot = seen.slot,
+                    true => (before.slot, before.tries) = (seen.slot, seen.tries),
                     false => *before = seen,
                 }),
                 None => {

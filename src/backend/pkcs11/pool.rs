@@ -24,7 +24,7 @@ pub(super) struct Pool {
     starting: tokio::sync::Mutex<()>,
 }
 
-/// A worker on loan. It goes back when dropped, unless a call failed.
+/// A worker on loan. It goes back when dropped, unless a call failed or it was discarded.
 pub(super) struct Lease {
     link: Option<Link>,
     pool: Arc<Pool>,
@@ -98,6 +98,11 @@ impl Lease {
         let answer = link.call(call, self.pool.deadline).await?;
         self.link = Some(link);
         Ok(answer)
+    }
+
+    /// Ends the worker, because only a new one can help.
+    pub(super) fn discard(&mut self) {
+        self.link = None;
     }
 
     /// The worker, for what it remembers.

@@ -148,9 +148,12 @@ impl Token {
     /// Gets a PIN from its source or a person and presents it.
     async fn obtain(self: &Arc<Self>, key: &str) -> Result<(), SignError> {
         let module = self.module()?;
-        let tries = self.tries();
-        if tries == TriesLeft::Locked {
-            return Err(PinError::Locked { token: self.label() }.into());
+        if self.tries() == TriesLeft::Locked {
+            // Somebody may have unblocked it since, and looking costs no try.
+            module.scan().await?;
+            if self.tries() == TriesLeft::Locked {
+                return Err(PinError::Locked { token: self.label() }.into());
+            }
         }
         if let Some(pin) = self.source.read()? {
             let pin = Arc::new(pin);
@@ -166,7 +169,7 @@ impl Token {
             token: self.label(),
             serial: self.name.serial.clone(),
             key: key.to_owned(),
-            tries,
+            tries: self.tries(),
             after_refusal: self.pin(|pin| matches!(pin.last_failure, Some(PinError::Incorrect { .. }))),
         };
         let pin = module.prompt.ask(question).await?;
@@ -190,7 +193,7 @@ impl Token {
                 Ok(())
             }
             Err(error) => {
-                if matches!(error, SignError::Pin(PinError::Incorrect { .. })) && !by_person {
+                if matches!(error, SignError::Pin(PinError::Incorrect { .. } | PinError::Locked { .. })) && !by_person {
                     self.pin(|state| state.refused = Some(pin));
                 }
                 Err(error)
@@ -205,8 +208,10 @@ impl Token {
             let mut lease = module.pool.take().await?;
             let used_before = lease.used_before;
             match self.run_on(&mut lease, &work, pin.as_ref()).await {
-                // A worker that was killed between two signatures is no reason to refuse one.
-                Err(SignError::Token(TokenError::Crashed { .. })) if used_before && fresh_start_left => {
+                // A worker that was killed between two signatures, or has lost its token for good, is no reason to refuse one.
+                Err(SignError::Token(TokenError::Crashed { .. } | TokenError::Stale { .. }))
+                    if used_before && fresh_start_left =>
+                {
                     fresh_start_left = false;
                 }
                 result => return result,
@@ -242,7 +247,7 @@ impl Token {
                     tracing::info!(token = %self.label(), reason = %fault, "session lost; logging in again");
                     relogin_left = false;
                 }
-                Answer::Failed(fault) => return Err(self.refusal(&fault)),
+                Answer::Failed(fault) => return Err(self.give_up(lease, &fault)),
                 _ => return Err(self.fault("the worker answered another call".to_owned()).into()),
             }
         }
@@ -271,9 +276,17 @@ impl Token {
                 }
                 Ok(())
             }
-            Answer::Failed(fault) => Err(self.refusal(&fault)),
+            Answer::Failed(fault) => Err(self.give_up(lease, &fault)),
             _ => Err(self.fault("the worker answered another call".to_owned()).into()),
         }
+    }
+
+    /// A session that is lost even after a new login is lost to the whole process.
+    fn give_up(&self, lease: &mut Lease, fault: &ModuleFault) -> SignError {
+        if fault.kind == FaultKind::SessionLost {
+            lease.discard();
+        }
+        self.refusal(fault)
     }
 
     /// What a fault means for the person, and for what is remembered.
@@ -295,6 +308,7 @@ impl Token {
                 PinError::FinalTry { token }.into()
             }
             FaultKind::TokenGone => TokenError::Gone { token, reason: fault.text.clone() }.into(),
+            FaultKind::SessionLost => TokenError::Stale { token, reason: fault.text.clone() }.into(),
             FaultKind::MechanismRefused => TokenError::Mechanism { token, reason: fault.text.clone() }.into(),
             _ => self.fault(fault.text.clone()).into(),
         }
