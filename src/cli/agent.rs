@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{ArgAction, Args, Parser};
+use clap::{ArgAction, Args, CommandFactory as _, Parser};
 use rustix::process::{Pid, Signal};
 
 use super::Failure;
+use super::getopt::mark_operands;
 use crate::agent::command::{DEFAULT_ALLOWED, Options, Place, run as run_agent};
 use crate::agent::socket::clean_home;
 use crate::agent::{Settings, activation};
@@ -82,7 +83,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N")]
     pin_fd: Option<u32>,
     /// Run this command with the agent and end the agent with it
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -96,7 +97,8 @@ struct SshAgent {
 
 /// Runs as ssh-agent: wrong usage exits with 1.
 #[expect(clippy::print_stderr, reason = "usage goes to the user")]
-pub(super) fn as_ssh_agent(arguments: Vec<OsString>) -> ExitCode {
+pub(super) fn as_ssh_agent(mut arguments: Vec<OsString>) -> ExitCode {
+    mark_operands(&SshAgent::command(), &mut arguments, 1);
     match SshAgent::try_parse_from(arguments) {
         Ok(parsed) => super::report("ssh-agent", run(parsed.arguments, Mode::SshAgent)),
         Err(error) if !error.use_stderr() => error.exit(),

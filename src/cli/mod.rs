@@ -2,6 +2,7 @@
 
 mod agent;
 mod client;
+mod getopt;
 mod list;
 mod public;
 
@@ -53,8 +54,14 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     report("hardkey", outcome.map(|()| ExitCode::SUCCESS).map_err(Failure::from))
 }
 
-fn run(arguments: Vec<OsString>) -> ExitCode {
-    let matches = Cli::command().get_matches_from(arguments);
+fn run(mut arguments: Vec<OsString>) -> ExitCode {
+    let command = Cli::command();
+    if let Some(agent) =
+        arguments.get(1).and_then(|word| command.find_subcommand(word)).filter(|found| found.get_name() == "agent")
+    {
+        getopt::mark_operands(agent, &mut arguments, 2);
+    }
+    let matches = command.get_matches_from(arguments);
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
