@@ -132,27 +132,28 @@ fn become_command(command: &[OsString], socket: &std::path::Path, agent: u32) ->
 
 /// The modules that a configuration asks for. All of them share one given PIN, and with it the question whose it is.
 pub fn specs(config: &Config, pin: &PinSource, discover_by_default: bool) -> Vec<ModuleSpec> {
-    let given = Claimants::default();
-    let mut specs: Vec<ModuleSpec> = config
-        .modules
-        .iter()
-        .map(|module| {
-            let claimants = if module.pin.is_none() { given.clone() } else { Claimants::default() };
-            ModuleSpec { claimants, ..module.spec(pin) }
-        })
-        .collect();
-    if config.discover.unwrap_or(discover_by_default) {
-        let named: Vec<PathBuf> = specs.iter().filter_map(|spec| std::fs::canonicalize(&spec.path).ok()).collect();
-        let user = crate::paths::config_home().map(|home| home.join("pkcs11/modules"));
-        let found = discover::modules(user.as_deref()).into_iter().filter(|path| !named.contains(path));
-        specs.extend(found.map(|path| ModuleSpec {
-            path,
-            pin: pin.clone(),
-            claimants: given.clone(),
-            ..ModuleSpec::default()
-        }));
-    }
-    specs
+    let found = match config.discover.unwrap_or(discover_by_default) {
+        true => {
+            let named: Vec<PathBuf> =
+                config.modules.iter().filter_map(|module| std::fs::canonicalize(&module.path).ok()).collect();
+            let user = crate::paths::config_home().map(|home| home.join("pkcs11/modules"));
+            discover::modules(user.as_deref()).into_iter().filter(|path| !named.contains(path)).collect()
+        }
+        false => Vec::new(),
+    };
+    let sharing = config.modules.iter().filter(|module| module.pin.is_none()).count() + found.len();
+    let given = Claimants::of_modules(sharing);
+    let configured = config.modules.iter().map(|module| {
+        let claimants = if module.pin.is_none() { given.clone() } else { Claimants::of_modules(1) };
+        ModuleSpec { claimants, ..module.spec(pin) }
+    });
+    let found = found.into_iter().map(|path| ModuleSpec {
+        path,
+        pin: pin.clone(),
+        claimants: given.clone(),
+        ..ModuleSpec::default()
+    });
+    configured.chain(found).collect()
 }
 
 fn print(lines: &str) -> Result<(), String> {

@@ -2,11 +2,14 @@
 //!
 //! A PIN is presented to the token it was given for, once per decision of a person, and forgotten at the first refusal.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use secrecy::{ExposeSecret, SecretSlice};
 
 use super::BoxFuture;
+use crate::ipc::TokenName;
 
 /// A PIN; overwritten when dropped, never printed.
 pub type Pin = SecretSlice<u8>;
@@ -103,6 +106,23 @@ pub enum PinError {
         /// What is wrong, and the remedy.
         reason: String,
     },
+    /// Another PIN than the one in force was given.
+    #[error("the PIN is not the one that token {token:?} accepted before; it was not presented, and no try is spent")]
+    Mismatch {
+        /// The token's label.
+        token: String,
+    },
+    /// Whose PIN it is cannot be told yet.
+    #[error(
+        "not all modules have shown their tokens yet, so it is not certain whose the given PIN is; try again in a moment"
+    )]
+    TooEarly,
+    /// The PIN was withdrawn while the request waited.
+    #[error("the PIN of token {token:?} was forgotten while the request waited; ask again")]
+    Forgotten {
+        /// The token's label.
+        token: String,
+    },
     /// One PIN, several tokens.
     #[error(
         "one PIN was given but {count} tokens want one ({tokens}); a PIN goes only to the token it is meant for: name the token by a pkcs11: URI with pin-source="
@@ -133,7 +153,7 @@ pub enum PinSource {
     /// The first line of a file, read at each use.
     File(PathBuf),
     /// Given once, at start, through a file descriptor.
-    Given(std::sync::Arc<Pin>),
+    Given(Arc<Pin>),
 }
 
 impl PinSource {
@@ -159,6 +179,37 @@ impl PinSource {
     }
 }
 
+/// The unattended PINs that tokens refused, or whose outcome nobody knows. None of them is presented to that token again: not after the
+/// token came back, not by another module that shows it, not because a file still says the same.
+#[derive(Default)]
+pub struct RefusedPins(Mutex<HashMap<TokenName, Arc<Pin>>>);
+
+impl RefusedPins {
+    /// Remembers a refusal.
+    pub fn note(&self, token: &TokenName, pin: &Arc<Pin>) {
+        self.lock().insert(token.clone(), Arc::clone(pin));
+    }
+
+    /// Forgets it, because a PIN was accepted since.
+    pub fn clear(&self, token: &TokenName) {
+        self.lock().remove(token);
+    }
+
+    /// Whether this PIN is the one that the token refused.
+    pub fn contains(&self, token: &TokenName, pin: &Pin) -> bool {
+        self.lock().get(token).is_some_and(|refused| is_same(refused, pin))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TokenName, Arc<Pin>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Compares two PINs in a time that tells nothing but their length.
+pub fn is_same(one: &Pin, other: &Pin) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(one.expose_secret(), other.expose_secret()).is_ok()
+}
+
 /// The longest PIN that is read from a file or descriptor, in octets.
 pub const MAX_PIN: usize = 255;
 
@@ -171,11 +222,17 @@ pub fn first_line(mut octets: zeroize::Zeroizing<Vec<u8>>) -> Option<Pin> {
 
 fn read_file(path: &Path) -> Result<Pin, PinError> {
     use std::io::Read as _;
-    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
     let fail = |reason: String| PinError::File { path: path.display().to_string(), reason };
-    let file = std::fs::File::open(path).map_err(|error| fail(error.to_string()))?;
+    // A pipe would make the agent wait for whoever holds its other end.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path);
+    let file = file.map_err(|error| fail(error.to_string()))?;
     let metadata = file.metadata().map_err(|error| fail(error.to_string()))?;
-    if metadata.is_file() && metadata.mode() & 0o077 != 0 {
+    if !metadata.is_file() {
+        return Err(fail("it is not a regular file; to pass a PIN through a pipe use --pin-fd".to_owned()));
+    }
+    if metadata.mode() & 0o077 != 0 {
         return Err(fail("others may read it; chmod 600 it".to_owned()));
     }
     let mut octets = zeroize::Zeroizing::new(Vec::with_capacity(MAX_PIN + 2));
