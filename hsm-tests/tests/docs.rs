@@ -52,7 +52,8 @@ fn every_configuration_in_the_documents_is_understood() {
 #[test]
 fn every_setting_has_an_example() {
     let pages = blocks(&root().join("docs/configuration.md"), "toml");
-    let shown = |setting: &str| pages.iter().any(|block| block.text.lines().any(|line| line.trim().starts_with(setting)));
+    let shown =
+        |setting: &str| pages.iter().any(|block| block.text.lines().any(|line| line.trim().starts_with(setting)));
     // The parser names all settings that it knows when it meets one that it does not.
     for table in ["", "[[module]]\npath = \"/m.so\"\n", "[prompt]\n"] {
         let error = Config::parse(&format!("{table}no-such-setting = 1")).expect_err("unknown").to_string();
