@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use hardkey::config::Config;
+use hsm_tests::{Home, agent_binary, stock_cannot};
 
 /// One fenced block of a document.
 struct Block {
@@ -61,6 +62,34 @@ fn every_setting_has_an_example() {
         for setting in known.split('`').skip(1).step_by(2) {
             let written = ["", "[", "[["].map(|bracket| format!("{bracket}{setting}"));
             assert!(written.iter().any(|written| shown(written)), "docs/configuration.md has no example of {setting}");
+        }
+    }
+}
+
+#[test]
+fn the_example_of_the_manual_is_understood() {
+    let page = fs::read_to_string(root().join("docs/man/hardkey.toml.5")).expect("the manual page");
+    let (_, rest) = page.split_once(".Bd -literal -offset indent\n").expect("an example");
+    let (example, _) = rest.split_once(".Ed\n").expect("the end of the example");
+    Config::parse(example).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn every_option_is_in_the_manual() {
+    if stock_cannot("show the help of hardkey") {
+        return;
+    }
+    let home = Home::new();
+    let manual = fs::read_to_string(root().join("docs/man/hardkey.1")).expect("the manual page");
+    for subcommand in ["agent", "list", "pub"] {
+        let help = home.command(agent_binary()).args([subcommand, "--help"]).run().succeeds().stdout;
+        let first = help.lines().filter_map(|line| line.split_whitespace().next());
+        for option in first.filter(|word| word.starts_with('-') && *word != "-h,") {
+            let written = match option.strip_prefix("--") {
+                Some(long) => format!(".It Fl Fl {long}"),
+                None => format!(".It Fl {}", &option[1..]),
+            };
+            assert!(manual.contains(&written), "docs/man/hardkey.1 lacks {option} of {subcommand}");
         }
     }
 }
