@@ -87,7 +87,7 @@ pub(super) struct Arguments {
     command: Vec<OsString>,
 }
 
-/// ssh-agent's command line.
+/// An SSH agent for keys that live in hardware, with the command line of ssh-agent
 #[derive(Parser)]
 #[command(name = "ssh-agent", disable_help_subcommand = true, max_term_width = 100)]
 struct SshAgent {
