@@ -22,7 +22,7 @@ fn a_real_client_is_known_by_its_program_arguments_and_parents() {
         i32::try_from(std::process::id()).expect("pid")
     );
     assert_eq!(
-        process.namespaces,
+        process.namespaces(),
         ProcDir::own().expect("own").namespaces()
     );
     assert!(!process.stat.forked_without_exec());
