@@ -12,19 +12,45 @@ use serde::Deserialize;
 use crate::backend::pin::PinSource;
 use crate::backend::pkcs11::uri::Uri;
 use crate::backend::pkcs11::{ModuleSpec, Selector};
+use crate::policy::Preset;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// The rules that requests are judged by.
+    #[serde(default)]
+    pub preset: Preset,
     /// Look for modules in p11-kit's module files.
     pub discover: Option<bool>,
+    /// Where the agent listens beside its own socket.
+    #[serde(default)]
+    pub listen: ListenConfig,
     /// Modules named by the user.
     #[serde(default, rename = "module")]
     pub modules: Vec<ModuleConfig>,
     /// How people are asked.
     #[serde(default)]
     pub prompt: PromptConfig,
+}
+
+/// `[listen]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenConfig {
+    /// Whatever arrives here is forwarded; for `ForwardAgent` in ssh_config.
+    pub forward: Option<PathBuf>,
+    /// More of the same kind, for containers and virtual machines.
+    #[serde(default)]
+    pub extra: Vec<ExtraListener>,
+}
+
+/// One `[[listen.extra]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtraListener {
+    /// The socket's path.
+    pub path: PathBuf,
 }
 
 /// One `[[module]]`.

@@ -1,6 +1,8 @@
 //! The kernel calls that no safe interface offers.
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -23,13 +25,13 @@ pub enum Forked {
 ///
 /// # Panics
 /// More than one thread runs: what the others hold would stay locked in the child for ever.
-pub fn fork() -> std::io::Result<Forked> {
+pub fn fork() -> io::Result<Forked> {
     let threads = std::fs::read_dir("/proc/self/task")?.count();
     assert_eq!(threads, 1, "fork needs a process with one thread");
     // SAFETY: there is one thread (checked above), so the child's copy of every lock and of the heap is consistent, and both sides may go on
     // as if nothing had happened.
     match unsafe { libc::fork() } {
-        -1 => Err(std::io::Error::last_os_error()),
+        -1 => Err(io::Error::last_os_error()),
         0 => Ok(Forked::Child),
         child => Ok(Forked::Parent { child }),
     }
@@ -57,11 +59,56 @@ fn close_range(first: u32, last: u32) {
     }
 }
 
+/// Takes over a descriptor that the parent process passed on purpose, and keeps it from this process's own children.
+///
+/// # Errors
+/// The descriptor is not open.
+pub fn adopt_passed(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: asks for the descriptor's flags, which is harmless for any number.
+    if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open (checked), and by the protocol with the parent (sd_listen_fds(3)) it is this caller's alone: nothing else in this
+    // process was told its number.
+    let owned = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    rustix::io::fcntl_setfd(&owned, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(owned)
+}
+
 /// Watches a descriptor for readability in the runtime of this thread.
 ///
 /// # Errors
 /// The descriptor cannot be watched, or there is no runtime.
-pub fn watch(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+pub fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives, and `AsyncFd` deregisters it before dropping it.
     unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(Into::into)
+}
+
+/// The pidfd of the process that called `connect` on the other end of a Unix socket: `SO_PEERPIDFD`, unix(7), Linux 6.5.
+///
+/// # Errors
+/// `ENOPROTOOPT` before Linux 6.5; `ESRCH`, `EINVAL` or `ENODATA` when the process is gone or out of sight.
+pub(crate) fn peer_pidfd(socket: impl AsFd) -> io::Result<OwnedFd> {
+    let mut fd: RawFd = -1;
+    let expected = size_of::<RawFd>();
+    let mut length = libc::socklen_t::try_from(expected).map_err(io::Error::other)?;
+    // SAFETY: the socket is open for as long as `socket` is borrowed; `fd` and `length` are live locals, and `length` tells
+    // the kernel that it may write no more than the size of `fd`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERPIDFD,
+            (&raw mut fd).cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if fd < 0 {
+        return Err(io::Error::other("the kernel gave no peer pidfd"));
+    }
+    // SAFETY: on success the kernel has installed a new descriptor, close-on-exec, that nobody else knows of.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -192,6 +192,12 @@ impl AgentBuilder {
         self
     }
 
+    /// Judges as stock does: for tests that ask from the test program itself, which no agent has reason to trust.
+    #[must_use]
+    pub fn as_stock(self) -> Self {
+        self.line("preset = \"openssh\"")
+    }
+
     /// Dialogs are shown by this pinentry.
     #[must_use]
     pub fn pinentry(self, pinentry: &Pinentry) -> Self {

@@ -7,7 +7,7 @@ const LONGEST: usize = 256 * 1024;
 /// An agent with one key, a client that misbehaves, and at the end the proof that others are served.
 fn while_others_work(misbehave: impl FnOnce(&Agent, &KeyFile)) {
     let home = Home::new();
-    let mut agent = Agent::start(&home);
+    let mut agent = Agent::with(&home).as_stock().start();
     let key = KeyFile::new(&home, "work");
     agent.ssh_add([key.path()]).run().succeeds();
     let mut other = agent.client();

@@ -4,16 +4,14 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
 
-use super::process::{self, Companion, End, Side, Signals, SocketFile};
+use super::process::{self, Side};
 use super::socket::AgentSocket;
-use super::{Agent, Providers, Settings, log};
+use super::{Settings, activation, log, running};
 use crate::backend::pin::PinSource;
 use crate::backend::pkcs11::{Claimants, ModuleSpec, discover};
 use crate::config::Config;
-use crate::consent::{Consent, DIALOG_TIMEOUT, Surroundings};
-use crate::keyring::Keyring;
+use crate::consent::Surroundings;
 use crate::pattern::PatternList;
 use crate::shell::Shell;
 
@@ -22,8 +20,8 @@ pub const DEFAULT_ALLOWED: &str = "/usr/lib*/*,/usr/local/lib*/*";
 
 /// Everything the command line says.
 pub struct Options {
-    /// `-a`
-    pub socket: Option<PathBuf>,
+    /// Where clients find the agent.
+    pub place: Place,
     /// The syntax of the printed lines.
     pub shell: Shell,
     /// `-D` or `-d`
@@ -32,7 +30,7 @@ pub struct Options {
     pub debug: bool,
     /// `-P`
     pub allowed: PatternList,
-    /// `-t` and `-E`
+    /// `-t`, `-E`, `-O`
     pub settings: Settings,
     /// The configuration.
     pub config: Config,
@@ -40,10 +38,47 @@ pub struct Options {
     pub pin: PinSource,
     /// Whether modules are looked for when the configuration does not say.
     pub discover: bool,
-    /// A socket of its own even without a command, as ssh-agent does.
-    pub private_socket: bool,
     /// The command to run with the agent, if any.
     pub command: Vec<OsString>,
+}
+
+/// Where the agent's socket is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// `-a`
+    At(PathBuf),
+    /// The user's fixed place.
+    WellKnown,
+    /// A name of its own in the user's folder for sockets.
+    Private,
+    /// ssh-agent's: a name of its own below `~/.ssh/agent`, after stale sockets there were removed if so wished.
+    InHome {
+        /// Remove stale sockets first.
+        clean: bool,
+    },
+    /// ssh-agent's before 10.1 (`-T`): a folder of its own below `$TMPDIR`.
+    OldStyle,
+    /// The service manager opened it.
+    Activated,
+}
+
+impl Place {
+    fn open(&self) -> Result<AgentSocket, String> {
+        let socket = match self {
+            Self::At(path) => AgentSocket::at(path),
+            Self::WellKnown => AgentSocket::well_known(),
+            Self::Private => AgentSocket::private(),
+            Self::InHome { clean } => AgentSocket::in_home(*clean),
+            Self::OldStyle => AgentSocket::old_style(),
+            Self::Activated => return activation::agent_socket(),
+        };
+        socket.map_err(|error| error.to_string())
+    }
+
+    /// Whether an earlier agent may have listened at the same path.
+    pub(super) const fn is_reused(&self) -> bool {
+        matches!(self, Self::At(_) | Self::WellKnown | Self::Activated)
+    }
 }
 
 /// Runs the agent in the way that was asked for.
@@ -52,31 +87,25 @@ pub struct Options {
 /// A text for the user: what failed and what to do.
 pub fn run(options: Options) -> Result<ExitCode, String> {
     let surroundings = Surroundings::read();
-    let socket = match &options.socket {
-        Some(path) => AgentSocket::at(path),
-        None if options.private_socket || !options.command.is_empty() => AgentSocket::private(),
-        None => AgentSocket::well_known(),
-    }
-    .map_err(|error| error.to_string())?;
-    let path = std::path::absolute(&socket.path).unwrap_or_else(|_| socket.path.clone());
     let shell = options.shell;
     if options.foreground {
-        let file = SocketFile::new(path.clone());
         log::to_stderr(options.debug);
-        let announce = move || {
-            print(&(shell.set("SSH_AUTH_SOCK", &path) + &shell.echo_pid(std::process::id())))
-                .map(|()| None)
-                .map_err(io::Error::other)
-        };
-        return Ok(live(options, &surroundings, socket, announce, file));
+        return running::live(options, &surroundings, |options| {
+            let socket = options.place.open()?;
+            if socket.owned {
+                print(&(shell.set("SSH_AUTH_SOCK", &socket.path) + &shell.echo_pid(std::process::id())))?;
+            }
+            Ok((socket, None))
+        });
     }
+    let socket = options.place.open()?;
+    let path = socket.path.clone();
     match process::split_off(&socket.listener).map_err(|error| format!("cannot start: {error}"))? {
         Side::Agent(origin) => {
-            let file = SocketFile::new(path);
             log::to_file();
-            let has_command = !options.command.is_empty();
-            let announce = move || Ok(Some(origin.ready()).filter(|_| has_command));
-            Ok(live(options, &surroundings, socket, announce, file))
+            running::live(options, &surroundings, |options| {
+                Ok((socket, Some(origin.ready()).filter(|_| !options.command.is_empty())))
+            })
         }
         Side::Caller { agent } if options.command.is_empty() => {
             let pid = agent.to_string();
@@ -99,70 +128,6 @@ fn become_command(command: &[OsString], socket: &std::path::Path, agent: u32) ->
         .env("SSH_AGENT_PID", agent.to_string())
         .exec();
     format!("{}: {error}", program.display())
-}
-
-fn live(
-    options: Options,
-    surroundings: &Surroundings,
-    socket: AgentSocket,
-    announce: impl FnOnce() -> io::Result<Option<Companion>>,
-    file: SocketFile,
-) -> ExitCode {
-    let result = process::harden().and_then(|()| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let end = runtime.block_on(serve(options, surroundings, socket, announce));
-        // A module that hangs must not keep the agent.
-        runtime.shutdown_background();
-        end
-    });
-    drop(file);
-    match result {
-        Ok(End::Signal(number)) => {
-            tracing::info!("exiting on signal {number}");
-            ExitCode::from(2)
-        }
-        Ok(End::Companion) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("the agent cannot go on: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn serve(
-    options: Options,
-    surroundings: &Surroundings,
-    socket: AgentSocket,
-    announce: impl FnOnce() -> io::Result<Option<Companion>>,
-) -> io::Result<End> {
-    let mut signals = Signals::register()?;
-    let companion = announce()?;
-    let prompt = &options.config.prompt;
-    let timeout = prompt.timeout.map_or(DIALOG_TIMEOUT, |timeout| std::time::Duration::from_secs(timeout.0.into()));
-    let consent = Arc::new(Consent::new(surroundings, prompt.pinentry.clone(), timeout));
-    let keyring = Arc::new(Mutex::new(Keyring::default()));
-    let modules = modules(&options);
-    let (providers, mut changes) =
-        Providers::new(Arc::clone(&keyring), Arc::clone(&consent) as _, options.allowed.clone(), modules);
-    let agent = Agent::new(options.settings, consent, keyring, providers);
-    let follow = async {
-        agent.providers.start().await;
-        while let Some(module) = changes.recv().await {
-            agent.providers.changed(&module);
-        }
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        end = signals.end(companion, options.foreground) => end,
-        result = agent.serve(socket.listener) => result.map(|()| End::Companion),
-        () = agent.expire_keys() => Ok(End::Companion),
-        () = follow => Ok(End::Companion),
-    }
-}
-
-/// The modules of the configuration, then those found that it does not name.
-pub(crate) fn modules(options: &Options) -> Vec<ModuleSpec> {
-    specs(&options.config, &options.pin, options.discover)
 }
 
 /// The modules that a configuration asks for. All of them share one given PIN, and with it the question whose it is.

@@ -10,11 +10,12 @@ use tokio::net::UnixStream;
 
 use super::Agent;
 use super::handler::Handler;
+use crate::origin::connection::Connection;
 use crate::protocol::frame::{FrameBuffer, MAX_MESSAGE};
 
 /// Serves a connection until the client closes it or loses the frame.
-pub(super) async fn serve(agent: &Agent, stream: UnixStream) {
-    let mut handler = Handler::new(agent);
+pub(super) async fn serve(agent: &Agent, stream: UnixStream, origin: Connection) {
+    let mut handler = Handler::new(agent, origin);
     let mut frames = FrameBuffer::new(MAX_MESSAGE);
     loop {
         loop {

@@ -1,18 +1,23 @@
 //! Requests to replies, for one connection.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretSlice};
 
-use super::{Agent, inventory};
+use super::{Agent, ProviderPolicy, inventory, question};
 use crate::backend::software::SoftwareKey;
 use crate::clock;
 use crate::crypto::passphrase::PassphraseHash;
-use crate::crypto::verify::Verifier;
+use crate::crypto::verify;
 use crate::keyring::Identity;
+use crate::origin::binds::BindClaim;
+use crate::origin::connection::Connection;
+use crate::origin::evidence::{PayloadFact, Request as Question};
+use crate::policy::{self, Action, Ask, KeyLimits, Preset, Verdict, destination};
+use crate::protocol::Malformed;
 use crate::protocol::constraint::Constraints;
+use crate::protocol::payload::Payload;
 use crate::protocol::public_key::PublicKey;
 use crate::protocol::reply;
 use crate::protocol::request::{Add, AddProvider, Request, Sign};
@@ -39,14 +44,24 @@ impl AsRef<[u8]> for Reply {
 const FAILURE: Reply = Reply::Fixed(reply::FAILURE);
 const SUCCESS: Reply = Reply::Fixed(reply::SUCCESS);
 
+/// Why a request was not served; the text is for the log.
+struct Refused(String);
+
+impl<E: std::error::Error> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// Handles the requests of one connection, and remembers what the connection said of itself.
 pub(super) struct Handler<'a> {
     agent: &'a Agent,
+    origin: Connection,
 }
 
 impl<'a> Handler<'a> {
-    pub(super) const fn new(agent: &'a Agent) -> Self {
-        Self { agent }
+    pub(super) const fn new(agent: &'a Agent, origin: Connection) -> Self {
+        Self { agent, origin }
     }
 
     /// Answers one request. Every frame gets exactly one reply.
@@ -58,17 +73,30 @@ impl<'a> Handler<'a> {
                 return FAILURE;
             }
         };
+        if let Request::SessionBind(bind) = request {
+            return self.session_bind(bind);
+        }
         if self.agent.lock().is_locked() {
             return self.handle_locked(request).await;
         }
-        match request {
-            Request::List => {
-                self.agent.providers.first_look().await;
-                Reply::Shared(self.agent.keyring().answer(clock::now()))
+        if is_management(&request) {
+            let verdict = self.judge_management().await;
+            if verdict.action != Action::Allow {
+                tracing::warn!("change to the agent refused: {}", verdict.rule);
+                return FAILURE;
             }
-            Request::Sign(sign) => self.sign(sign).await,
+        }
+        match request {
+            Request::List => self.list().await,
+            Request::Sign(sign) => match self.sign(sign).await {
+                Ok(signature) => Reply::Own(reply::signature(&signature)),
+                Err(Refused(reason)) => {
+                    tracing::warn!("signature refused: {reason}");
+                    FAILURE
+                }
+            },
             Request::Add(add) => self.add(add),
-            Request::Remove { key } => done(self.agent.keyring().remove(key, clock::now())),
+            Request::Remove { key } => self.remove(key),
             Request::RemoveAll => {
                 self.agent.remove_all();
                 SUCCESS
@@ -76,25 +104,27 @@ impl<'a> Handler<'a> {
             Request::AddProvider(add) => self.add_provider(add).await,
             Request::RemoveProvider { provider } => done(self.agent.providers.remove(provider)),
             Request::Lock { passphrase } => self.lock(passphrase).await,
-            Request::Unlock { .. } => FAILURE,
             Request::Query => Reply::Own(reply::query()),
-            Request::SessionBind(bind) => session_bind(bind),
-            Request::Inventory => {
-                self.agent.providers.first_look().await;
-                Reply::Own(reply::inventory(&inventory::encode(&self.agent.keyring())))
-            }
+            Request::Inventory => self.inventory().await,
             Request::UnknownExtension { name } => {
                 tracing::debug!(name = %text::escape(name.as_bytes()), "extension is not known");
                 FAILURE
             }
+            Request::Unlock { .. } | Request::SessionBind(_) => FAILURE,
         }
     }
 
     async fn handle_locked(&mut self, request: Request<'_>) -> Reply {
         match request {
             Request::List => Reply::Own(reply::identities(std::iter::empty())),
-            Request::Unlock { passphrase } => self.unlock(passphrase).await,
-            Request::SessionBind(bind) => session_bind(bind),
+            Request::Unlock { passphrase } => {
+                let verdict = self.judge_management().await;
+                if verdict.action != Action::Allow {
+                    tracing::warn!("unlocking refused: {}", verdict.rule);
+                    return FAILURE;
+                }
+                self.unlock(passphrase).await
+            }
             _ => {
                 tracing::info!("request refused: the agent is locked");
                 FAILURE
@@ -102,35 +132,84 @@ impl<'a> Handler<'a> {
         }
     }
 
-    async fn sign(&self, sign: Sign<'_>) -> Reply {
-        // A client that knows its key from a file asks for a signature without listing first.
-        let found = self.agent.providers.look_for(|| self.agent.keyring().find(sign.key, clock::now())).await;
-        let Some(identity) = found else {
-            tracing::info!("signature refused: the key is not here");
-            return FAILURE;
+    async fn list(&self) -> Reply {
+        self.agent.providers.first_look().await;
+        let binds = self.origin.binds();
+        let shows_all = policy::decide_list(self.agent.settings.preset, binds, self.agent.consent.can_ask());
+        let may_see = |identity: &Identity| {
+            destination::permits_sight(&identity.destinations, binds).is_ok()
+                && (shows_all || !identity.destinations.is_empty())
         };
-        let fingerprint = || self.agent.settings.fingerprint_hash.of(&identity.public);
-        if identity.confirm {
-            let comment = text::escape(&identity.comment);
-            let question = format!("Allow use of key {comment}?\nKey fingerprint {}.", fingerprint());
-            if let Err(refusal) = self.agent.consent.confirm(&question).await {
-                tracing::warn!(key = %fingerprint(), "signature refused: {refusal}");
-                return FAILURE;
-            }
+        Reply::Shared(self.agent.keyring().answer_for(clock::now(), may_see))
+    }
+
+    async fn inventory(&self) -> Reply {
+        // It tells more than a list, and nobody but this program asks for it.
+        if !self.origin.binds().untouched() {
+            return FAILURE;
         }
-        match identity.signer.sign(sign.data, sign.flags).await {
-            Ok(signature) => {
-                tracing::debug!(key = %fingerprint(), "signed");
-                Reply::Own(reply::signature(&signature))
-            }
-            Err(error) => {
-                tracing::warn!(key = %fingerprint(), "signature refused: {error}");
-                FAILURE
+        self.agent.providers.first_look().await;
+        Reply::Own(reply::inventory(&inventory::encode(&self.agent.keyring())))
+    }
+
+    async fn sign(&mut self, sign: Sign<'_>) -> Result<Vec<u8>, Refused> {
+        let identity = self.find(sign.key).await.ok_or_else(|| Refused("the key is not here".to_owned()))?;
+        let payload = Payload::of(sign.data);
+        destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
+        self.consent(&identity, &payload).await?;
+        let signature = identity.signer.sign(sign.data, sign.flags).await?;
+        tracing::debug!(key = %text::escape(&identity.comment), "signed");
+        Ok(signature)
+    }
+
+    /// Succeeds when the signature may be made: by the rules alone, or because a person said yes to it.
+    async fn consent(&mut self, identity: &Identity, payload: &Payload<'_>) -> Result<(), Refused> {
+        let settings = &self.agent.settings;
+        let limits = KeyLimits { confirm: identity.confirm, named_destination: !identity.destinations.is_empty() };
+        let judgement = match settings.preset {
+            Preset::Strict => Some(self.origin.judge(&Question::Sign(fact(payload))).await),
+            Preset::Openssh => None,
+        };
+        let verdict = match &judgement {
+            Some(judgement) => policy::decide(judgement, ask(payload), limits, self.origin.binds()),
+            None => policy::decide_as_stock(limits),
+        };
+        match verdict.action {
+            Action::Allow => Ok(()),
+            Action::Deny => Err(Refused(verdict.rule.to_owned())),
+            Action::Confirm => {
+                let fingerprint = settings.fingerprint_hash.of(&identity.public);
+                let question = match &judgement {
+                    Some(judgement) if !judgement.origin.is_local() => {
+                        question::about(judgement, payload, &identity.comment, &fingerprint)
+                    }
+                    _ => question::stock(payload, limits.named_destination, &identity.comment, &fingerprint),
+                };
+                let confirmed = self.agent.consent.confirm(&question).await;
+                confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {})", verdict.rule)))
             }
         }
     }
 
+    /// The identity that a blob names; a client that knows its key from a file may ask before the tokens have shown theirs.
+    async fn find(&self, key: &[u8]) -> Option<Arc<Identity>> {
+        self.agent.providers.look_for(|| self.agent.keyring().find(key, clock::now())).await
+    }
+
+    async fn judge_management(&mut self) -> Verdict {
+        match self.agent.settings.preset {
+            Preset::Openssh => policy::decide_as_stock(KeyLimits::default()),
+            Preset::Strict => policy::decide_management(&self.origin.judge(&Question::Manage).await),
+        }
+    }
+
     fn add(&self, add: Add<'_>) -> Reply {
+        if !self.may_touch(add.key.public.blob()) {
+            tracing::warn!(
+                "key not added: it is here already, and its destination constraints hide it from this connection"
+            );
+            return FAILURE;
+        }
         match SoftwareKey::new(&add.key) {
             Ok(key) => {
                 self.agent.keyring().add(Identity {
@@ -140,6 +219,7 @@ impl<'a> Handler<'a> {
                     provider: None,
                     confirm: add.constraints.confirm,
                     expires: self.expiry(&add.constraints),
+                    destinations: add.constraints.destinations.into(),
                 });
                 self.agent.expiry_changed.notify_one();
                 SUCCESS
@@ -151,9 +231,28 @@ impl<'a> Handler<'a> {
         }
     }
 
+    fn remove(&self, key: &[u8]) -> Reply {
+        done(self.may_touch(key) && self.agent.keyring().remove(key, clock::now()))
+    }
+
+    /// Whether the connection may see the identity with this blob, if there is one.
+    fn may_touch(&self, key: &[u8]) -> bool {
+        let known = self.agent.keyring().find(key, clock::now());
+        known.is_none_or(|known| destination::permits_sight(&known.destinations, self.origin.binds()).is_ok())
+    }
+
     async fn add_provider(&self, add: AddProvider<'_>) -> Reply {
-        let policy = super::ProviderPolicy { confirm: add.constraints.confirm, expires: self.expiry(&add.constraints) };
         let provider = text::escape(add.provider.as_bytes());
+        if !self.origin.binds().untouched() && !self.agent.settings.allow_remote_providers {
+            tracing::warn!(provider, "provider not added: a connection bound to a session may not load libraries");
+            return FAILURE;
+        }
+        let policy = ProviderPolicy {
+            confirm: add.constraints.confirm,
+            expires: self.expiry(&add.constraints),
+            destinations: add.constraints.destinations.into(),
+            certificates: add.constraints.certificates.unwrap_or_default(),
+        };
         match self.agent.providers.add(add.provider, add.pin, policy).await {
             Ok(count) => {
                 tracing::info!(provider, count, "provider added");
@@ -198,24 +297,67 @@ impl<'a> Handler<'a> {
         let lifetime = constraints.lifetime.or(self.agent.settings.default_lifetime)?;
         Some(clock::now() + Duration::from_secs(lifetime.into()))
     }
+
+    fn session_bind(&mut self, bind: Result<SessionBind<'_>, Malformed>) -> Reply {
+        let bound = match bind {
+            Ok(bind) => {
+                let claim = BindClaim {
+                    hostkey: bind.host_key,
+                    session_id: bind.session_id,
+                    signature: bind.signature,
+                    is_forwarding: bind.is_forwarding,
+                };
+                self.origin.bind(&claim, |host_key, session_id, signature| {
+                    PublicKey::from_blob(host_key)
+                        .is_ok_and(|key| verify::verify_by(&key, session_id, signature).is_ok())
+                })
+            }
+            Err(_) => self.origin.bind_malformed(),
+        };
+        match bound {
+            Ok(()) => SUCCESS,
+            Err(reason) => {
+                tracing::info!("session bind refused: {reason}");
+                Reply::Fixed(reply::EXTENSION_FAILURE)
+            }
+        }
+    }
 }
 
-fn session_bind(bind: Result<SessionBind<'_>, crate::protocol::Malformed>) -> Reply {
-    const MAX_SESSION_ID: usize = 128;
-    let verified: Result<(), Cow<'static, str>> = bind.map_err(|error| error.0.into()).and_then(|bind| {
-        if bind.session_id.len() > MAX_SESSION_ID {
-            return Err("session identifier is too long".into());
-        }
-        let host_key = PublicKey::from_blob(bind.host_key).map_err(|error| error.0)?;
-        let verifier = Verifier::new(host_key.material()).map_err(|error| error.to_string())?;
-        verifier.verify_blob(bind.session_id, bind.signature).map_err(|error| error.to_string().into())
-    });
-    match verified {
-        Ok(()) => SUCCESS,
-        Err(reason) => {
-            tracing::info!("session bind refused: {reason}");
-            Reply::Fixed(reply::EXTENSION_FAILURE)
-        }
+/// Whether a request changes the agent rather than uses it.
+const fn is_management(request: &Request<'_>) -> bool {
+    matches!(
+        request,
+        Request::Add(_)
+            | Request::Remove { .. }
+            | Request::RemoveAll
+            | Request::AddProvider(_)
+            | Request::RemoveProvider { .. }
+            | Request::Lock { .. }
+            | Request::Unlock { .. }
+    )
+}
+
+const fn ask(payload: &Payload<'_>) -> Ask {
+    match payload {
+        Payload::Raw => Ask::Raw,
+        _ => Ask::Understood,
+    }
+}
+
+/// What the judgement of origins needs to know of a payload.
+fn fact(payload: &Payload<'_>) -> PayloadFact {
+    let user = |user: &[u8]| String::from_utf8_lossy(user).into_owned();
+    match payload {
+        Payload::BoundLogin { login, host_key } => PayloadFact::BoundLogin {
+            user: user(login.user),
+            session_id: login.session_id.to_vec(),
+            hostkey: host_key.to_vec(),
+        },
+        Payload::Login(login) => PayloadFact::Login { user: user(login.user), session_id: login.session_id.to_vec() },
+        Payload::SshSig { .. } => PayloadFact::SshSig,
+        Payload::Certificate(_) => PayloadFact::Certificate,
+        Payload::Raw => PayloadFact::Raw,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns the listener, one task per connection, and the life of the process. Parses nothing and decides nothing itself.
 
+pub mod activation;
 pub mod command;
 mod connection;
 mod handler;
@@ -9,6 +10,8 @@ pub mod inventory;
 pub mod log;
 pub mod process;
 mod providers;
+mod question;
+mod running;
 pub mod socket;
 
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -22,6 +25,8 @@ use crate::clock;
 use crate::consent::Consent;
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::{Keyring, Lock};
+use crate::origin::connection::{Assessor, Listener};
+use crate::policy::Preset;
 pub use providers::{ProviderPolicy, Providers};
 
 /// Descriptors kept free for workers, dialogs and files.
@@ -34,6 +39,10 @@ pub struct Settings {
     pub default_lifetime: Option<u32>,
     /// The hash of fingerprints in dialogs (`-E`).
     pub fingerprint_hash: FingerprintHash,
+    /// The rules that requests are judged by.
+    pub preset: Preset,
+    /// Connections that were bound to a session may add providers (`-O allow-remote-pkcs11`).
+    pub allow_remote_providers: bool,
 }
 
 /// The state that all connections share. No lock is ever held across a wait.
@@ -43,6 +52,7 @@ pub struct Agent {
     lock: Mutex<Lock>,
     providers: Providers,
     consent: Arc<Consent>,
+    assessor: Arc<Assessor>,
     expiry_changed: Notify,
 }
 
@@ -51,24 +61,34 @@ impl Agent {
     pub fn new(
         settings: Settings,
         consent: Arc<Consent>,
+        assessor: Arc<Assessor>,
         keyring: Arc<Mutex<Keyring>>,
         providers: Providers,
     ) -> Arc<Self> {
-        Arc::new(Self { settings, keyring, lock: Mutex::default(), providers, consent, expiry_changed: Notify::new() })
+        Arc::new(Self {
+            settings,
+            keyring,
+            lock: Mutex::default(),
+            providers,
+            consent,
+            assessor,
+            expiry_changed: Notify::new(),
+        })
     }
 
-    /// Accepts connections until the task is dropped.
+    /// Accepts connections until the task is dropped; `place` says what arrives at this listener.
     ///
     /// # Errors
     /// The listener cannot be used.
-    pub async fn serve(self: &Arc<Self>, listener: StdUnixListener) -> std::io::Result<()> {
+    pub async fn serve(self: &Arc<Self>, listener: StdUnixListener, place: Listener) -> std::io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
-        let places = Arc::new(Semaphore::new(connection_limit()));
+        let seats = Arc::new(Semaphore::new(connection_limit()));
+        let place = Arc::new(place);
         let owner = rustix::process::getuid().as_raw();
         loop {
             // At the limit clients queue in the listener's backlog, as with stock.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
+            let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return Ok(()) };
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -80,9 +100,11 @@ impl Agent {
             match stream.peer_cred() {
                 Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
                     let agent = Arc::clone(self);
+                    // Now: facts about the peer are the better the earlier they are read.
+                    let origin = self.assessor.accept(&stream, &place);
                     tokio::spawn(async move {
-                        connection::serve(&agent, stream).await;
-                        drop(place);
+                        connection::serve(&agent, stream, origin).await;
+                        drop(seat);
                     });
                 }
                 Ok(peer) => tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid()),

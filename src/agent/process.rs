@@ -125,6 +125,7 @@ pub struct Signals {
     terminate: Signal,
     hang_up: Signal,
     interrupt: Signal,
+    user: Signal,
 }
 
 impl Signals {
@@ -137,14 +138,20 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// Waits for the reason to end. In the background Ctrl-C is meant for somebody else.
+    /// Waits for the reason to end. In the background Ctrl-C is meant for somebody else; USR1 removes all keys.
     ///
     /// # Errors
     /// The command cannot be watched.
-    pub async fn end(&mut self, companion: Option<Companion>, foreground: bool) -> io::Result<End> {
+    pub async fn end(
+        &mut self,
+        companion: Option<Companion>,
+        foreground: bool,
+        remove_all: impl Fn(),
+    ) -> io::Result<End> {
         let companion_ended = async {
             match companion {
                 Some(Companion(process)) => sys::watch(process)?.readable().await.map(drop),
@@ -160,7 +167,15 @@ impl Signals {
                 }
             }
         };
+        let user = &mut self.user;
+        let clearing = async {
+            while user.recv().await.is_some() {
+                tracing::info!("all keys removed on signal USR1");
+                remove_all();
+            }
+        };
         tokio::select! {
+            () = clearing => Err(io::Error::other("signals are no longer received")),
             _ = self.terminate.recv() => Ok(End::Signal(SignalKind::terminate().as_raw_value())),
             _ = self.hang_up.recv() => Ok(End::Signal(SignalKind::hangup().as_raw_value())),
             () = interrupted => Ok(End::Signal(SignalKind::interrupt().as_raw_value())),

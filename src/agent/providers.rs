@@ -13,20 +13,33 @@ use crate::backend::SignError;
 use crate::backend::pin::{PinError, PinPrompt};
 use crate::backend::pkcs11::error::TokenError;
 use crate::backend::pkcs11::uri::{BadUri, Uri};
-use crate::backend::pkcs11::{Module, ModuleSpec, Selector};
+use crate::backend::pkcs11::{Module, ModuleSpec, Selector, TokenKey};
 use crate::keyring::{Identity, Keyring, Provider};
 use crate::pattern::PatternList;
+use crate::protocol::constraint::AssociatedCertificates;
+use crate::protocol::destination::DestinationConstraint;
+use crate::protocol::public_key::PublicKey;
 
 /// How long the first list waits for modules to show their tokens. Slow ones appear when they are ready.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 
 /// The limits that a provider's keys were added with.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone)]
 pub struct ProviderPolicy {
     /// Every use needs consent.
     pub confirm: bool,
+    /// The only paths the keys may be used on; empty means any.
+    pub destinations: Arc<[DestinationConstraint]>,
+    /// Certificates for the keys, and whether they alone are listed.
+    pub certificates: AssociatedCertificates,
     /// When the keys are forgotten, on [`crate::clock`].
     pub expires: Option<Duration>,
+}
+
+impl Default for ProviderPolicy {
+    fn default() -> Self {
+        Self { confirm: false, destinations: [].into(), certificates: AssociatedCertificates::default(), expires: None }
+    }
 }
 
 /// The set of providers.
@@ -261,18 +274,28 @@ fn is_same(configured: &Path, real: &Path) -> bool {
 }
 
 fn sync(keyring: &Mutex<Keyring>, provider: &Provider, active: &Active) {
-    let identities = active
-        .module
-        .offered()
-        .into_iter()
-        .map(|key| Identity {
-            public: key.public().clone(),
-            comment: key.label().as_bytes().to_vec(),
-            signer: key,
-            provider: Some(Arc::clone(provider)),
-            confirm: active.policy.confirm,
-            expires: active.policy.expires,
-        })
-        .collect();
+    let Active { module, policy } = active;
+    let identity = |public: &PublicKey, key: &Arc<TokenKey>| Identity {
+        public: public.clone(),
+        comment: key.label().as_bytes().to_vec(),
+        signer: Arc::clone(key) as _,
+        provider: Some(Arc::clone(provider)),
+        confirm: policy.confirm,
+        destinations: Arc::clone(&policy.destinations),
+        expires: policy.expires,
+    };
+    let mut identities = Vec::new();
+    for key in module.offered() {
+        if !policy.certificates.only {
+            identities.push(identity(key.public(), &key));
+        }
+        // Certificates of other keys came with them: `ssh-add` sends all that it was given.
+        let own = policy
+            .certificates
+            .certificates
+            .iter()
+            .filter(|certificate| certificate.material() == key.public().material());
+        identities.extend(own.map(|certificate| identity(certificate, &key)));
+    }
     keyring.lock().unwrap_or_else(PoisonError::into_inner).replace_provider(provider, identities);
 }

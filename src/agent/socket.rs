@@ -23,6 +23,8 @@ pub struct AgentSocket {
     pub listener: UnixListener,
     /// Where clients find it.
     pub path: PathBuf,
+    /// The file was made here, and goes with the agent.
+    pub owned: bool,
 }
 
 /// Why there is no socket.
@@ -105,23 +107,61 @@ impl AgentSocket {
             Err(error) => return Err(system(error.into())),
         }
         rustix::net::listen(&socket, BACKLOG).map_err(|error| system(error.into()))?;
-        Ok(Self { listener: UnixListener::from(socket), path: path.to_owned() })
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Self { listener: UnixListener::from(socket), path, owned: true })
     }
 
-    /// Listens at the user's fixed place. A socket that nobody listens on any more is replaced.
+    /// Listens at a path that is meant for this agent. A socket that nobody listens on any more is replaced.
+    ///
+    /// # Errors
+    /// See [`SocketError`].
+    pub fn replacing_stale(path: &Path) -> Result<Self, SocketError> {
+        match Self::at(path) {
+            Err(SocketError::Occupied { .. }) if is_stale(path) => {
+                fs::remove_file(path)
+                    .map_err(|error| SocketError::System { path: path.display().to_string(), error })?;
+                Self::at(path)
+            }
+            result => result,
+        }
+    }
+
+    /// Listens at the user's fixed place.
     ///
     /// # Errors
     /// See [`SocketError`].
     pub fn well_known() -> Result<Self, SocketError> {
-        let path = private_folder()?.join("agent.sock");
-        match Self::at(&path) {
-            Err(SocketError::Occupied { .. }) if is_stale(&path) => {
-                fs::remove_file(&path)
-                    .map_err(|error| SocketError::System { path: path.display().to_string(), error })?;
-                Self::at(&path)
-            }
-            result => result,
+        Self::replacing_stale(&private_folder()?.join("agent.sock"))
+    }
+
+    /// Listens where ssh-agent does since 10.1: `~/.ssh/agent/s.HOST.agent.RANDOM`, out of reach for programs that may see `/tmp` only.
+    ///
+    /// # Errors
+    /// See [`SocketError`].
+    pub fn in_home(clean: bool) -> Result<Self, SocketError> {
+        let folder = home_folder()?;
+        if clean {
+            clean_stale(&folder, Some(&host_tag()));
         }
+        loop {
+            match Self::at(&folder.join(format!("s.{}.agent.{}", host_tag(), random_name()))) {
+                Err(SocketError::InUse { .. } | SocketError::Occupied { .. }) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Listens where ssh-agent did before 10.1 (`-T`): in a folder of its own for temporary files.
+    ///
+    /// # Errors
+    /// See [`SocketError`].
+    pub fn old_style() -> Result<Self, SocketError> {
+        let folder = std::env::temp_dir().join(format!("ssh-{}", random_name()));
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|error| SocketError::System { path: folder.display().to_string(), error })?;
+        Self::at(&folder.join(format!("agent.{}", std::process::id())))
     }
 
     /// Listens at a place nobody knows yet, for one command or one shell.
@@ -137,6 +177,54 @@ impl AgentSocket {
             }
         }
     }
+}
+
+/// Removes stale sockets below `~/.ssh/agent`; those of other hosts too when the home is shared and `all_hosts` says so.
+///
+/// # Errors
+/// There is no such folder and none can be made.
+pub fn clean_home(all_hosts: bool) -> Result<(), SocketError> {
+    let tag = (!all_hosts).then(host_tag);
+    clean_stale(&home_folder()?, tag.as_deref());
+    Ok(())
+}
+
+/// A socket is stale when it is more than an hour old and nobody answers.
+fn clean_stale(folder: &Path, tag: Option<&str>) {
+    const AGE: std::time::Duration = std::time::Duration::from_secs(3600);
+    let prefix = tag.map_or_else(|| "s.".to_owned(), |tag| format!("s.{tag}."));
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let old = entry
+            .metadata()
+            .and_then(|metadata| metadata.modified())
+            .is_ok_and(|time| time.elapsed().is_ok_and(|age| age > AGE));
+        let named = entry.file_name().to_string_lossy().starts_with(&prefix);
+        if old && named && is_stale(&entry.path()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// `~/.ssh/agent`, made if need be.
+fn home_folder() -> Result<PathBuf, SocketError> {
+    let home = paths::home().ok_or_else(|| SocketError::System {
+        path: "~/.ssh/agent".to_owned(),
+        error: io::Error::other("HOME is not set"),
+    })?;
+    let folder = home.join(".ssh/agent");
+    DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(&folder)
+        .map_err(|error| SocketError::System { path: folder.display().to_string(), error })?;
+    Ok(folder)
+}
+
+/// The part of a socket's name that tells hosts with a common home apart: from the hash of the host's name, as OpenSSH makes it.
+fn host_tag() -> String {
+    let name = rustix::system::uname().nodename().to_bytes().to_vec();
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA512, &name);
+    letters(&hash.as_ref()[..10])
 }
 
 /// The folder for sockets of this user alone, made if need be.
@@ -163,6 +251,18 @@ fn check_folder(folder: &Path) -> Result<(), SocketError> {
     }
 }
 
+/// Where an agent notes that it was at a socket path, for those that come after it there.
+///
+/// # Errors
+/// The user's folder for sockets cannot be made.
+pub fn restart_marker(socket: &Path) -> io::Result<PathBuf> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = private_folder().map_err(io::Error::other)?;
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, socket.as_os_str().as_bytes());
+    let name: String = hash.as_ref().iter().take(8).map(|octet| format!("{octet:02x}")).collect();
+    Ok(folder.join(format!("was-at.{name}")))
+}
+
 fn is_stale(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt as _;
     let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
@@ -171,10 +271,14 @@ fn is_stale(path: &Path) -> bool {
 
 /// Ten characters out of letters and digits.
 fn random_name() -> String {
-    const ALPHABET: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     let mut octets = [0; 10];
     // Without randomness the name is taken at worst, and another is tried.
     let _ = aws_lc_rs::rand::fill(&mut octets);
+    letters(&octets)
+}
+
+fn letters(octets: &[u8]) -> String {
+    const ALPHABET: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     octets.iter().map(|octet| char::from(ALPHABET[usize::from(*octet) % ALPHABET.len()])).collect()
 }
 

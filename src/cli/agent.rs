@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, CommandFactory as _, Parser};
+use clap::{ArgAction, Args, CommandFactory as _, Parser};
 use rustix::process::{Pid, Signal};
 
+use super::Failure;
 use super::getopt::mark_operands;
-use crate::agent::Settings;
-use crate::agent::command::{DEFAULT_ALLOWED, Options, run as run_agent};
+use crate::agent::command::{DEFAULT_ALLOWED, Options, Place, run as run_agent};
+use crate::agent::socket::clean_home;
+use crate::agent::{Settings, activation};
 use crate::backend::pin::{MAX_PIN, PinSource, first_line};
 use crate::config::{Config, Seconds};
 use crate::crypto::fingerprint::FingerprintHash;
@@ -48,14 +50,29 @@ pub(super) struct Arguments {
     #[arg(short = 'k')]
     kill: bool,
     /// Hash of fingerprints in dialogs: md5, sha256, sha384, sha512
-    #[arg(short = 'E', value_name = "HASH", value_parser = hash)]
-    hash: Option<FingerprintHash>,
-    /// Modules that `ssh-add -s` may name, as a list of patterns
-    #[arg(short = 'P', value_name = "PATTERNS", default_value = DEFAULT_ALLOWED, hide_default_value = true)]
-    allowed: String,
+    #[arg(short = 'E', value_name = "HASH")]
+    hash: Option<String>,
+    /// Modules that `ssh-add -s` may name, as a list of patterns [default: /usr/lib*/*,/usr/local/lib*/*]
+    #[arg(short = 'P', value_name = "PATTERNS", action = ArgAction::Append)]
+    allowed: Vec<String>,
     /// Lifetime of keys that are added without one, such as 3600 or 1h30m
     #[arg(short = 't', value_name = "LIFE", value_parser = lifetime)]
     lifetime: Option<Seconds>,
+    /// Option: config=FILE, allow-remote-pkcs11
+    #[arg(short = 'O', value_name = "OPTION", action = ArgAction::Append)]
+    options: Vec<String>,
+    /// Listen below $TMPDIR instead of ~/.ssh/agent
+    #[arg(short = 'T')]
+    old_style: bool,
+    /// Leave stale sockets in ~/.ssh/agent alone
+    #[arg(short = 'U')]
+    no_clean: bool,
+    /// Remove stale sockets in ~/.ssh/agent and exit; twice: those of other hosts too
+    #[arg(short = 'u', action = ArgAction::Count)]
+    clean: u8,
+    /// Print the version and exit
+    #[arg(short = 'V')]
+    version: bool,
     /// Configuration file [default: $HARDKEY_CONFIG, else ~/.config/hardkey/config.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -92,35 +109,93 @@ pub(super) fn as_ssh_agent(mut arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
-pub(super) fn run(arguments: Arguments, mode: Mode) -> Result<ExitCode, String> {
+#[expect(clippy::print_stderr, reason = "ssh-agent prints its version there")]
+pub(super) fn run(arguments: Arguments, mode: Mode) -> Result<ExitCode, Failure> {
+    if arguments.version {
+        eprintln!("hardkey {}", env!("CARGO_PKG_VERSION"));
+        return Ok(ExitCode::SUCCESS);
+    }
     let shell = match (arguments.c_shell, arguments.bourne) {
         (true, _) => Shell::C,
         (_, true) => Shell::Bourne,
         _ => Shell::of_user(),
     };
-    if arguments.kill {
-        return kill(shell);
-    }
-    let alone = arguments.c_shell || arguments.bourne || arguments.foreground || arguments.debug;
+    let foreground = arguments.foreground || arguments.debug;
+    let alone = arguments.c_shell || arguments.bourne || arguments.kill || foreground || arguments.clean > 0;
     if alone && !arguments.command.is_empty() {
-        return Err("a command cannot be combined with -c, -s, -d or -D".to_owned());
+        return Err("a command cannot be combined with -c, -s, -k, -d, -D or -u".to_owned().into());
     }
-    run_agent(Options {
-        socket: arguments.socket,
+    if arguments.kill {
+        return kill(shell).map_err(Failure::from);
+    }
+    if arguments.clean > 0 {
+        clean_home(arguments.clean > 1).map_err(|error| error.to_string())?;
+        return Ok(super::print("Deleted stale agent sockets in ~/.ssh/agent\n")?);
+    }
+    let extras = Extras::read(&arguments.options)?;
+    let hash = match &arguments.hash {
+        Some(name) => {
+            FingerprintHash::parse(name).ok_or_else(|| Failure::fatal(format!("Invalid hash algorithm {name:?}")))?
+        }
+        None => FingerprintHash::default(),
+    };
+    let allowed = match &arguments.allowed[..] {
+        [] => DEFAULT_ALLOWED,
+        [allowed] => allowed,
+        _ => return Err(Failure::fatal("-P option already specified".to_owned())),
+    };
+    let config = arguments.config.as_deref().or(extras.config.as_deref());
+    let config = Config::find(config).map_err(|error| error.to_string())?;
+    let place = match arguments.socket {
+        Some(path) => Place::At(path),
+        None if foreground && arguments.command.is_empty() && activation::is_announced() => Place::Activated,
+        None if arguments.old_style => Place::OldStyle,
+        None if mode == Mode::SshAgent => Place::InHome { clean: !arguments.no_clean },
+        None if !arguments.command.is_empty() => Place::Private,
+        None => Place::WellKnown,
+    };
+    let options = Options {
+        place,
         shell,
-        foreground: arguments.foreground || arguments.debug,
+        foreground,
         debug: arguments.debug,
-        allowed: PatternList::new(&arguments.allowed),
+        allowed: PatternList::new(allowed),
         settings: Settings {
             default_lifetime: arguments.lifetime.map(|lifetime| lifetime.0).filter(|seconds| *seconds > 0),
-            fingerprint_hash: arguments.hash.unwrap_or_default(),
+            fingerprint_hash: hash,
+            preset: config.preset,
+            allow_remote_providers: extras.allow_remote_providers,
         },
-        config: Config::find(arguments.config.as_deref()).map_err(|error| error.to_string())?,
+        config,
         pin: pin_source(arguments.pin_file, arguments.pin_fd)?,
         discover: mode == Mode::Hardkey,
-        private_socket: mode == Mode::SshAgent,
         command: arguments.command,
-    })
+    };
+    let activated = options.place == Place::Activated;
+    run_agent(options).map_err(|text| if activated { Failure::fatal(text) } else { text.into() })
+}
+
+/// What `-O` says.
+#[derive(Default)]
+struct Extras {
+    config: Option<PathBuf>,
+    allow_remote_providers: bool,
+}
+
+impl Extras {
+    fn read(options: &[String]) -> Result<Self, Failure> {
+        let mut extras = Self::default();
+        for option in options {
+            match option.split_once('=').map_or((option.as_str(), None), |(name, value)| (name, Some(value))) {
+                ("config", Some(file)) => extras.config = Some(file.into()),
+                ("allow-remote-pkcs11", None) => extras.allow_remote_providers = true,
+                // About keys on security keys, which are refused altogether so far: nothing is let through by accepting these.
+                ("no-restrict-websafe", None) | ("websafe-allow", Some(_)) => {}
+                _ => return Err(Failure::fatal("Unknown -O option".to_owned())),
+            }
+        }
+        Ok(extras)
+    }
 }
 
 fn kill(shell: Shell) -> Result<ExitCode, String> {
@@ -154,10 +229,6 @@ fn pin_source(file: Option<PathBuf>, descriptor: Option<u32>) -> Result<PinSourc
         }
         (None, None) => Ok(PinSource::Ask),
     }
-}
-
-fn hash(name: &str) -> Result<FingerprintHash, String> {
-    FingerprintHash::parse(name).ok_or_else(|| format!("hash algorithm {name:?} is not known"))
 }
 
 fn lifetime(text: &str) -> Result<Seconds, String> {

@@ -51,7 +51,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
         Some(pinentry::SUBCOMMAND) if arguments.len() == 2 => pinentry::serve().map_err(|error| error.to_string()),
         _ => return run(arguments),
     };
-    report("hardkey", outcome.map(|()| ExitCode::SUCCESS))
+    report("hardkey", outcome.map(|()| ExitCode::SUCCESS).map_err(Failure::from))
 }
 
 fn run(mut arguments: Vec<OsString>) -> ExitCode {
@@ -68,19 +68,38 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Agent(arguments) => agent::run(arguments, agent::Mode::Hardkey),
-        Command::List(arguments) => list::run(&arguments),
-        Command::Pub(arguments) => public::run(&arguments),
-        Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string()),
-        Command::Prompt => pinentry::serve().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string()),
+        Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
+        Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
+        Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
+        Command::Prompt => pinentry::serve().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };
     report("hardkey", outcome)
 }
 
+/// What ends the program: a text for the user and the exit status.
+struct Failure {
+    text: String,
+    status: u8,
+}
+
+impl Failure {
+    /// What OpenSSH calls fatal: exit status 255.
+    const fn fatal(text: String) -> Self {
+        Self { text, status: 255 }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self { text, status: 1 }
+    }
+}
+
 #[expect(clippy::print_stderr, reason = "this is where errors reach the user")]
-fn report(program: &str, outcome: Result<ExitCode, String>) -> ExitCode {
-    outcome.unwrap_or_else(|error| {
-        eprintln!("{program}: {error}");
-        ExitCode::FAILURE
+fn report(program: &str, outcome: Result<ExitCode, Failure>) -> ExitCode {
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("{program}: {}", failure.text);
+        ExitCode::from(failure.status)
     })
 }
 

@@ -101,6 +101,11 @@ impl Consent {
         Self { front, timeout, screen: tokio::sync::Mutex::default() }
     }
 
+    /// Whether there is any way to ask.
+    pub const fn can_ask(&self) -> bool {
+        self.front.is_ok()
+    }
+
     /// Asks whether something may be done. Dropping the future closes the dialog.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use der::Encode as _;
 use der::asn1::UintRef;
 
-use crate::protocol::public_key::{Curve, KeyMaterial};
+use crate::protocol::public_key::{Curve, KeyMaterial, PublicKey};
 use crate::protocol::signature::{SignatureAlgorithm, SignatureBlob, ecdsa_fixed};
 
 /// A signature is not this key's over these octets, or the key is out of the library's range (RSA below 1024 or above 8192 bits).
@@ -104,6 +104,19 @@ impl Verifier {
             _ => Err(BadSignature),
         }
     }
+}
+
+/// Verifies a signature over `data` by a key or certificate; of a certificate also the authority's own signature.
+///
+/// # Errors
+/// One of them does not verify, or a key is of a type that is not known here.
+pub fn verify_by(key: &PublicKey, data: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+    if key.certificate().is_some() {
+        let authority = key.authority().ok_or(BadSignature)?;
+        let (certified, by_authority) = key.certified().ok_or(BadSignature)?;
+        Verifier::new(&authority)?.verify_blob(certified, &by_authority)?;
+    }
+    Verifier::new(key.material())?.verify_blob(data, signature)
 }
 
 /// The octets a security key signs (OpenSSH PROTOCOL.u2f): hash of the application, flags, counter, hash of the data.

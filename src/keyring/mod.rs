@@ -13,6 +13,7 @@ use indexmap::IndexMap;
 pub use lock::{Lock, Locked};
 
 use crate::backend::Signer;
+use crate::protocol::destination::DestinationConstraint;
 use crate::protocol::public_key::PublicKey;
 use crate::protocol::reply;
 
@@ -31,6 +32,8 @@ pub struct Identity {
     pub provider: Option<Provider>,
     /// Every use needs consent.
     pub confirm: bool,
+    /// The only paths it may be used on; empty means any.
+    pub destinations: Arc<[DestinationConstraint]>,
     /// When it is forgotten, on [`crate::clock`].
     pub expires: Option<Duration>,
 }
@@ -116,6 +119,16 @@ impl Keyring {
         Arc::clone(self.answer.get_or_insert_with(encode))
     }
 
+    /// A list reply with only those identities that a connection may see.
+    pub fn answer_for(&mut self, now: Duration, may_see: impl Fn(&Identity) -> bool) -> Arc<[u8]> {
+        self.purge(now);
+        if self.identities.values().all(|identity| may_see(identity)) {
+            return self.answer(now);
+        }
+        let seen = self.identities.values().filter(|identity| may_see(identity));
+        reply::identities(seen.map(|identity| (&identity.public.blob()[..], &identity.comment[..]))).into()
+    }
+
     /// All identities in list order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Identity>> {
         self.identities.values()
@@ -150,6 +163,7 @@ mod tests {
             signer: Arc::new(Mute),
             provider: provider.map(Arc::from),
             confirm: false,
+            destinations: [].into(),
             expires: None,
         }
     }

@@ -4,6 +4,7 @@
 //! Never does I/O, reads a clock or decides anything.
 
 pub mod constraint;
+pub mod destination;
 pub mod frame;
 pub mod payload;
 pub mod private_key;

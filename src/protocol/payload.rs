@@ -24,8 +24,23 @@ pub enum Payload<'a> {
         /// What the signature is for, such as `git` or `file`.
         namespace: &'a [u8],
     },
+    /// A certificate that an authority is to sign (OpenSSH PROTOCOL.certkeys).
+    Certificate(Certificate<'a>),
     /// Anything else.
     Raw,
+}
+
+/// The fields of a certificate that say what it would be good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate<'a> {
+    /// The authority's own name for it.
+    pub key_id: &'a [u8],
+    /// It is a host's; else a user's.
+    pub is_host: bool,
+    /// Whom it speaks for.
+    pub principals: Vec<&'a [u8]>,
+    /// The end of its validity, in seconds since 1970.
+    pub valid_before: u64,
 }
 
 /// The fields of a login.
@@ -44,14 +59,14 @@ pub struct Login<'a> {
 impl<'a> Payload<'a> {
     /// Tells what the octets are.
     pub fn of(data: &'a [u8]) -> Self {
-        ssh_sig(data).or_else(|_| login(data)).unwrap_or(Self::Raw)
+        ssh_sig(data).or_else(|_| login(data)).or_else(|_| certificate(data)).unwrap_or(Self::Raw)
     }
 
     /// The login inside, whether bound to its host or not.
     pub const fn login(&self) -> Option<&Login<'a>> {
         match self {
             Self::Login(login) | Self::BoundLogin { login, .. } => Some(login),
-            Self::SshSig { .. } | Self::Raw => None,
+            Self::SshSig { .. } | Self::Certificate(_) | Self::Raw => None,
         }
     }
 }
@@ -86,6 +101,39 @@ fn login(data: &[u8]) -> Result<Payload<'_>, Malformed> {
     };
     reader.finish()?;
     Ok(payload)
+}
+
+fn certificate(data: &[u8]) -> Result<Payload<'_>, Malformed> {
+    let mut reader = Reader::new(data);
+    let kind = reader.text()?;
+    let key_fields = match kind.strip_suffix("-cert-v01@openssh.com") {
+        Some("ssh-ed25519") => 1,
+        Some("ssh-rsa" | "sk-ssh-ed25519") => 2,
+        Some("ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384" | "ecdsa-sha2-nistp521") => 2,
+        Some("sk-ecdsa-sha2-nistp256") => 3,
+        _ => return Err(Malformed::new("not a certificate")),
+    };
+    let _nonce = reader.string()?;
+    for _ in 0..key_fields {
+        reader.string()?;
+    }
+    let _serial = reader.u64()?;
+    let is_host = match reader.u32()? {
+        1 => false,
+        2 => true,
+        _ => return Err(Malformed::new("certificate of a kind that is not known")),
+    };
+    let key_id = reader.string()?;
+    let mut list = Reader::new(reader.string()?);
+    let mut principals = Vec::new();
+    while !list.is_empty() {
+        principals.push(list.string()?);
+    }
+    let (_valid_after, valid_before) = (reader.u64()?, reader.u64()?);
+    let (_critical_options, _extensions, _reserved, _authority) =
+        (reader.string()?, reader.string()?, reader.string()?, reader.string()?);
+    reader.finish()?;
+    Ok(Payload::Certificate(Certificate { key_id, is_host, principals, valid_before }))
 }
 
 #[cfg(test)]

@@ -230,6 +230,19 @@ impl PublicKey {
         self.certificate.as_deref()
     }
 
+    /// The key of the authority that signed the certificate, when it is one of a type that is known here.
+    pub fn authority(&self) -> Option<KeyMaterial> {
+        KeyMaterial::from_key_data(self.certificate()?.signature_key()).ok()
+    }
+
+    /// A certificate's octets that its authority signed, and the signature (OpenSSH PROTOCOL.certkeys).
+    pub fn certified(&self) -> Option<(&[u8], Vec<u8>)> {
+        let mut signature = Vec::new();
+        ssh_encoding::Encode::encode(self.certificate()?.signature(), &mut signature).ok()?;
+        let end = self.blob.len().checked_sub(4 + signature.len())?;
+        Some((&self.blob[..end], signature))
+    }
+
     /// The type name on the wire, such as `ssh-ed25519` or `ssh-ed25519-cert-v01@openssh.com`.
     pub fn type_name(&self) -> &str {
         Reader::new(&self.blob).text().unwrap_or_default()

@@ -3,8 +3,8 @@
 use secrecy::SecretSlice;
 
 use super::Malformed;
-use super::constraint::Constraints;
-use super::private_key::PrivateKey;
+use super::constraint::{Constraints, Subject};
+use super::private_key::{PrivateKey, Secret};
 use super::session_bind::{self, SessionBind};
 use super::wire::Reader;
 
@@ -116,17 +116,21 @@ impl<'a> Request<'a> {
         Ok(match reader.u8()? {
             REQUEST_IDENTITIES => Self::List,
             SIGN_REQUEST => Self::Sign(Sign { key: reader.string()?, data: reader.string()?, flags: reader.u32()? }),
-            ADD_IDENTITY | ADD_ID_CONSTRAINED => Self::Add(Add {
-                key: PrivateKey::read(&mut reader)?,
-                comment: reader.string()?,
-                constraints: Constraints::parse(reader)?,
-            }),
+            ADD_IDENTITY | ADD_ID_CONSTRAINED => {
+                let key = PrivateKey::read(&mut reader)?;
+                let comment = reader.string()?;
+                let subject = match key.secret {
+                    Secret::SecurityKey { .. } => Subject::SecurityKey,
+                    _ => Subject::Software,
+                };
+                Self::Add(Add { key, comment, constraints: Constraints::parse(reader, subject)? })
+            }
             REMOVE_IDENTITY => Self::Remove { key: reader.string()? },
             REMOVE_ALL_IDENTITIES | REMOVE_ALL_RSA1 => Self::RemoveAll,
             ADD_SMARTCARD_KEY | ADD_SMARTCARD_KEY_CONSTRAINED => Self::AddProvider(AddProvider {
                 provider: reader.text()?,
                 pin: reader.string()?.to_vec().into(),
-                constraints: Constraints::parse(reader)?,
+                constraints: Constraints::parse(reader, Subject::Provider)?,
             }),
             REMOVE_SMARTCARD_KEY => Self::RemoveProvider { provider: reader.text()? },
             LOCK => Self::Lock { passphrase: reader.string()?.to_vec().into() },

@@ -36,6 +36,13 @@ impl<'a> Reader<'a> {
         Ok(u32::from_be_bytes(*first))
     }
 
+    /// Reads a `uint64`.
+    pub fn u64(&mut self) -> Result<u64, Malformed> {
+        let (first, rest) = self.rest.split_first_chunk::<8>().ok_or_else(truncated)?;
+        self.rest = rest;
+        Ok(u64::from_be_bytes(*first))
+    }
+
     /// Reads a `string`: its length, then that many octets.
     pub fn string(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.u32()? as usize;

@@ -83,7 +83,7 @@ impl Fixture {
         let path = self.path("config.toml");
         let token = self.path("softhsm2.conf");
         let text = format!(
-            "discover = false\n[[module]]\npath = \"{MODULE}\"\nenv = {{ SOFTHSM2_CONF = \"{}\" }}\n",
+            "preset = \"openssh\"\ndiscover = false\n[[module]]\npath = \"{MODULE}\"\nenv = {{ SOFTHSM2_CONF = \"{}\" }}\n",
             token.display()
         );
         fs::write(&path, text)?;

@@ -1,0 +1,80 @@
+//! The sentences of a confirmation: where a request comes from, what it wants, with which key.
+//!
+//! Everything that came over the wire is escaped and cut: a user name must not be able to write a line of its own into the dialog.
+
+use crate::origin::classify::{Judgement, Origin};
+use crate::protocol::payload::Payload;
+use crate::text;
+
+/// The longest piece of text from elsewhere that is shown, in characters.
+const LONGEST: usize = 64;
+
+/// What is asked when the agent judges origins.
+pub(super) fn about(judgement: &Judgement, payload: &Payload<'_>, comment: &[u8], fingerprint: &str) -> String {
+    let headline = match judgement.origin {
+        Origin::LocalDirect | Origin::LocalTool => "LOCAL REQUEST",
+        Origin::ForwardedVerified | Origin::ForwardedKnownHop => "FORWARDED REQUEST",
+        Origin::ForwardedUnverified => "FORWARDED REQUEST - UNVERIFIED",
+        Origin::Unknown => "UNVERIFIED REQUEST - may come from elsewhere",
+    };
+    format!(
+        "{headline}\n{}\n{}\nAllow use of key {}?\nKey fingerprint {fingerprint}.",
+        cut(&text::escape(judgement.reason.as_bytes()), 3 * LONGEST),
+        wish(payload),
+        shown(comment),
+    )
+}
+
+/// What stock ssh-agent asks: the words that people and programs who switch over know.
+pub(super) fn stock(payload: &Payload<'_>, is_restricted: bool, comment: &[u8], fingerprint: &str) -> String {
+    let mut question = format!("Allow use of key {}?\nKey fingerprint {fingerprint}.", shown(comment));
+    if let (true, Some(login)) = (is_restricted, payload.login()) {
+        question += &format!("\npublic key authentication request for user \"{}\" to listed host", shown(login.user));
+    }
+    question
+}
+
+fn wish(payload: &Payload<'_>) -> String {
+    match payload {
+        Payload::BoundLogin { login, .. } => {
+            format!("wants to log in as \"{}\" at one host, whose key is in the request", shown(login.user))
+        }
+        Payload::Login(login) => format!("wants to log in as \"{}\" at a host that is not known", shown(login.user)),
+        Payload::SshSig { namespace } => format!("wants a signature (namespace \"{}\")", shown(namespace)),
+        Payload::Certificate(certificate) => {
+            let kind = if certificate.is_host { "host" } else { "user" };
+            let principals: Vec<String> =
+                certificate.principals.iter().map(|principal| text::escape(principal)).collect();
+            format!("wants a {kind} certificate signed for \"{}\"", cut(&principals.join(","), LONGEST))
+        }
+        Payload::Raw => "wants a signature over data of unknown meaning".to_owned(),
+    }
+}
+
+fn shown(octets: &[u8]) -> String {
+    cut(&text::escape(octets), LONGEST)
+}
+
+fn cut(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::payload::Login;
+
+    #[test]
+    fn nothing_from_the_wire_makes_a_line_of_its_own() {
+        let user = b"root\nThis is your own login - safe to allow.";
+        let payload = Payload::Login(Login { session_id: b"s", user, algorithm: b"ssh-ed25519", key: b"k" });
+        let judgement =
+            Judgement { origin: Origin::Unknown, reason: "why".into(), findings: Vec::new(), first_hop_proved: false };
+        let question = about(&judgement, &payload, b"key\r\nfine", "SHA256:x");
+        assert_eq!(question.lines().count(), 5, "{question}");
+        assert_eq!(stock(&payload, true, b"key\nfine", "SHA256:x").lines().count(), 3);
+    }
+}

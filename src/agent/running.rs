@@ -1,0 +1,132 @@
+//! The agent at work: rooms composed, listeners served, until there is a reason to end.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::command::{Options, specs};
+use super::process::{self, Companion, End, Signals, SocketFile};
+use super::socket::{self, AgentSocket};
+use super::{Agent, Providers};
+use crate::config::ListenConfig;
+use crate::consent::{Consent, DIALOG_TIMEOUT, Surroundings};
+use crate::keyring::Keyring;
+use crate::origin::connection::{Assessor, Listener};
+use crate::origin::evidence::Kind;
+use crate::origin::ledger::Ledger;
+use crate::origin::restart::leave_marker;
+use crate::origin::trust::Trust;
+use crate::policy::Preset;
+
+/// Serves until the end. `begin` is called once signals are received, and gives the socket and the command that the agent goes with.
+///
+/// # Errors
+/// The agent could not begin; a text for the user.
+pub(super) fn live(
+    options: Options,
+    surroundings: &Surroundings,
+    begin: impl FnOnce(&Options) -> Result<(AgentSocket, Option<Companion>), String>,
+) -> Result<ExitCode, String> {
+    let cannot = |error: io::Error| format!("cannot start: {error}");
+    process::harden().map_err(cannot)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
+    let end = runtime.block_on(async {
+        let signals = Signals::register().map_err(cannot)?;
+        let (socket, companion) = begin(&options)?;
+        let owned = socket.owned;
+        let _file = owned.then(|| SocketFile::new(socket.path.clone()));
+        let end = serve(options, surroundings, socket, companion, signals).await.map_err(cannot)?;
+        Ok::<_, String>((end, owned))
+    });
+    // A module that hangs must not keep the agent.
+    runtime.shutdown_background();
+    match end? {
+        // A service manager that opened the socket ends its services by TERM, and means no failure by it.
+        (End::Signal(number), false) if number == rustix::process::Signal::TERM.as_raw() => Ok(ExitCode::SUCCESS),
+        (End::Signal(number), _) => {
+            tracing::info!("exiting on signal {number}");
+            Ok(ExitCode::from(2))
+        }
+        (End::Companion, _) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+async fn serve(
+    options: Options,
+    surroundings: &Surroundings,
+    socket: AgentSocket,
+    companion: Option<Companion>,
+    mut signals: Signals,
+) -> io::Result<End> {
+    if options.settings.preset == Preset::Openssh {
+        tracing::warn!("preset openssh is on: forwarded requests are signed without consent, as stock ssh-agent does");
+    }
+    let prompt = &options.config.prompt;
+    let timeout = prompt.timeout.map_or(DIALOG_TIMEOUT, |timeout| Duration::from_secs(timeout.0.into()));
+    let consent = Arc::new(Consent::new(surroundings, prompt.pinentry.clone(), timeout));
+    let keyring = Arc::new(Mutex::new(Keyring::default()));
+    let modules = specs(&options.config, &options.pin, options.discover);
+    let (providers, mut changes) =
+        Providers::new(Arc::clone(&keyring), Arc::clone(&consent) as _, options.allowed.clone(), modules);
+    let forwards = forward_sockets(&options)?;
+    let paths = std::iter::once(&socket).chain(&forwards).map(|socket| socket.path.clone()).collect();
+    let assessor = assessor(&socket.path, options.place.is_reused(), paths)?;
+    let agent = Agent::new(options.settings, consent, assessor, keyring, providers);
+    let _files: Vec<SocketFile> = forwards.iter().map(|socket| SocketFile::new(socket.path.clone())).collect();
+    for forward in forwards {
+        let (agent, place) = (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(forward.path) });
+        tokio::spawn(async move {
+            if let Err(error) = agent.serve(forward.listener, place).await {
+                tracing::error!("listener for forwarded requests ended: {error}");
+            }
+        });
+    }
+    let place = Listener { kind: Kind::Agent, path: Some(socket.path) };
+    let follow = async {
+        agent.providers.start().await;
+        while let Some(module) = changes.recv().await {
+            agent.providers.changed(&module);
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        end = signals.end(companion, options.foreground, || agent.remove_all()) => end,
+        result = agent.serve(socket.listener, place) => result.map(|()| End::Companion),
+        () = agent.expire_keys() => Ok(End::Companion),
+        () = follow => Ok(End::Companion),
+    }
+}
+
+/// The listeners at which everything that arrives is forwarded. An agent for one command or one shell opens none: the paths are fixed, and
+/// belong to the agent that stays.
+fn forward_sockets(options: &Options) -> io::Result<Vec<AgentSocket>> {
+    if !options.place.is_reused() {
+        return Ok(Vec::new());
+    }
+    let ListenConfig { forward, extra } = &options.config.listen;
+    let paths = forward.iter().chain(extra.iter().map(|extra| &extra.path));
+    paths.map(|path| AgentSocket::replacing_stale(&in_runtime_folder(path)).map_err(io::Error::other)).collect()
+}
+
+/// Puts the folder for run-time files in the place of a leading `%t`, as systemd does.
+fn in_runtime_folder(path: &Path) -> PathBuf {
+    match (path.strip_prefix("%t"), std::env::var_os("XDG_RUNTIME_DIR")) {
+        (Ok(rest), Some(folder)) => Path::new(&folder).join(rest),
+        _ => path.to_owned(),
+    }
+}
+
+/// What judges where requests come from. At a path where an agent may have been before, processes older than this one are not trusted to
+/// be where they were then.
+fn assessor(socket: &Path, reused: bool, sockets: Vec<PathBuf>) -> io::Result<Arc<Assessor>> {
+    let (trust, problems) =
+        Trust::open(&["/usr/bin/ssh".into()], &["/usr/bin/ssh-keygen".into(), "/usr/bin/ssh-add".into()]);
+    problems.iter().for_each(|problem| tracing::info!("{problem}"));
+    let trusted_since = match reused {
+        true => leave_marker(&socket::restart_marker(socket)?)?,
+        false => None,
+    };
+    Ok(Arc::new(Assessor::new(trust, Ledger::new(trusted_since), sockets)))
+}

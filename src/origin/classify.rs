@@ -1,0 +1,253 @@
+//! The judgement: from evidence to where a request comes from. Pure; what it looks at is in [`Evidence`], nothing else counts.
+
+use std::fmt;
+
+use super::evidence::{Evidence, Need, PayloadFact, Request};
+use super::known_hosts::Answer;
+use super::rules::{Finding, Outcome, Rule};
+use super::trust::Role;
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Origin {
+    /// The user's own trusted `ssh`, logging in for itself.
+    LocalDirect,
+    /// A trusted program that cannot relay, with a request of its kind.
+    LocalTool,
+    /// Forwarded, the first hop and the destination proved.
+    ForwardedVerified,
+    /// Forwarded, the first hop proved, the destination or the content not provable.
+    ForwardedKnownHop,
+    /// Forwarded, or tainted by a bind that failed, contradicted or came too late.
+    ForwardedUnverified,
+    /// Anything else.
+    Unknown,
+}
+
+/// What may be said as a fact about where a signature lets somebody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destination<'a> {
+    /// The server that has this host key, and no other: it checks that the key is in what was signed.
+    Enforced(&'a [u8]),
+    /// The server that has this host key: the local `ssh` vouches for it.
+    Vouched(&'a [u8]),
+    /// Any server, or none: whatever was claimed is a claim.
+    Unknown,
+}
+
+/// Where a request comes from, and why that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The class.
+    pub origin: Origin,
+    /// Why, in one sentence fit to be shown.
+    pub reason: String,
+    /// Each rule of a local login, in order.
+    pub findings: Vec<Finding>,
+    /// Whether the first hop of a forwarded request is a fact: the session of the first bind is one that a local `ssh` opened.
+    pub first_hop_proved: bool,
+}
+
+impl Origin {
+    /// Whether the request comes from this machine, for certain.
+    #[must_use]
+    pub fn is_local(self) -> bool {
+        matches!(self, Self::LocalDirect | Self::LocalTool)
+    }
+}
+
+/// The names used in logs, in the configuration and in documentation.
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::LocalDirect => "local-direct",
+            Self::LocalTool => "local-tool",
+            Self::ForwardedVerified => "forwarded-verified",
+            Self::ForwardedKnownHop => "forwarded-known-hop",
+            Self::ForwardedUnverified => "forwarded-unverified",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// The rules that are decided without gathering anything, or by little.
+const CHEAP: [Rule; 4] = [Rule::D1, Rule::D2, Rule::D5, Rule::D6];
+/// The rules that the peer's configuration decides.
+const BY_SETUP: [Rule; 5] = [Rule::D3, Rule::D4, Rule::D8, Rule::D9, Rule::D10];
+
+/// Judges a request by the evidence there is. Evidence that was not gathered counts as not speaking for the peer.
+#[must_use]
+pub fn classify(evidence: &Evidence<'_>) -> Judgement {
+    let first_hop_proved = first_hop_proved(evidence);
+    let (origin, reason) = if evidence.is_forwarded() || evidence.binds.tainted() {
+        forwarded(evidence, first_hop_proved)
+    } else {
+        local(evidence)
+    };
+    let findings = Rule::ALL.map(|rule| rule.find(evidence)).to_vec();
+    Judgement { origin, reason, findings, first_hop_proved }
+}
+
+/// The evidence that the judgement still hangs on: cheapest first, none when nothing that could be found would change it.
+#[must_use]
+pub fn needed(evidence: &Evidence<'_>) -> Option<Need> {
+    if evidence.is_forwarded() || evidence.binds.tainted() {
+        let open = hop_fault(evidence).is_none() && !evidence.first_hop_is_local_login;
+        return match (&evidence.setup, &evidence.pin) {
+            (None, _) if open => Some(Need::Setup),
+            (Some(Ok(_)), None) if open => Some(Need::Pin),
+            _ => None,
+        };
+    }
+    let fails = |rules: &[Rule]| rules.iter().any(|rule| rule.find(evidence).outcome == Outcome::Fail);
+    if fails(&CHEAP) || fails(&[Rule::D4]) {
+        None
+    } else if evidence.phase.is_none() {
+        Some(Need::Phase)
+    } else if evidence.setup.is_none() {
+        Some(Need::Setup)
+    } else if evidence.pin.is_none() && !fails(&BY_SETUP) {
+        Some(Need::Pin)
+    } else {
+        None
+    }
+}
+
+/// What may be stated as a fact about the destination of a signature, given where the request for it comes from.
+#[must_use]
+pub fn destination<'a>(evidence: &'a Evidence<'_>, origin: Origin) -> Destination<'a> {
+    match (evidence.request, evidence.binds.list()) {
+        (Request::Sign(PayloadFact::BoundLogin { hostkey, .. }), _) => Destination::Enforced(hostkey),
+        (Request::Sign(PayloadFact::Login { .. }), [bind]) if origin == Origin::LocalDirect => {
+            Destination::Vouched(bind.hostkey())
+        }
+        _ => Destination::Unknown,
+    }
+}
+
+fn forwarded(evidence: &Evidence<'_>, first_hop_proved: bool) -> (Origin, String) {
+    let unverified = |reason: String| (Origin::ForwardedUnverified, reason);
+    if let Some(fault) = hop_fault(evidence) {
+        return unverified(fault);
+    }
+    if !first_hop_proved {
+        return unverified("forwarded, through a session that is not one this machine is known to have opened".into());
+    }
+    if let Some(contradiction) = contradiction(evidence) {
+        return unverified(contradiction.into());
+    }
+    let ends_in_login = evidence.binds.list().last().is_some_and(|bind| !bind.is_forwarding());
+    match evidence.request {
+        Request::Sign(PayloadFact::BoundLogin { .. }) if ends_in_login => (
+            Origin::ForwardedVerified,
+            "forwarded; the first hop is proved and the server enforces the destination".into(),
+        ),
+        Request::Sign(PayloadFact::BoundLogin { .. } | PayloadFact::Login { .. }) => {
+            (Origin::ForwardedKnownHop, "forwarded; the first hop is proved, the destination is not".into())
+        }
+        Request::Sign(_) => {
+            (Origin::ForwardedKnownHop, "forwarded; the first hop is proved, what asked there is not".into())
+        }
+        Request::List | Request::Manage => (Origin::ForwardedKnownHop, "forwarded; the first hop is proved".into()),
+    }
+}
+
+/// What keeps the first hop from being proved, whatever else is found out.
+fn hop_fault(evidence: &Evidence<'_>) -> Option<String> {
+    if let Some(fault) = evidence.binds.taint_reason() {
+        return Some(format!("not to be believed: {fault}"));
+    }
+    if !evidence.is_ssh() {
+        let reason = evidence.program.as_ref().err().map_or("its program is not ssh", |unknown| unknown.reason());
+        return Some(format!("forwarded, and not by a trusted ssh: {reason}"));
+    }
+    match &evidence.standing {
+        Err(unknown) => return Some(format!("forwarded, and {unknown}")),
+        Ok(standing) => {
+            if let Some(fault) = standing.taint {
+                return Some(format!("forwarded by a process on another connection of which {fault}"));
+            }
+        }
+    }
+    match evidence.binds.list().first() {
+        Some(first) if first.is_forwarding() => None,
+        Some(_) => Some("arrived where only forwarded requests do, but announced as a login".into()),
+        None => Some("arrived where only forwarded requests do, and announced nothing".into()),
+    }
+}
+
+/// Whether the first hop is a fact: the first bind names the session of a login that was judged local, or the host that this
+/// `ssh` was started for. That a process has announced the session before is not enough, for it may have been relaying then, too.
+fn first_hop_proved(evidence: &Evidence<'_>) -> bool {
+    let known = evidence.first_hop_is_local_login || matches!(evidence.pin, Some(Ok(Answer::Known(_))));
+    known && hop_fault(evidence).is_none()
+}
+
+/// What in a payload cannot be true of the path that was announced.
+fn contradiction(evidence: &Evidence<'_>) -> Option<&'static str> {
+    let Request::Sign(payload) = evidence.request else {
+        return None;
+    };
+    let (_, session_id) = payload.login()?;
+    let last = evidence.binds.list().last()?;
+    if last.is_forwarding() {
+        let forwarding = evidence.binds.list().iter().any(|bind| bind.session_id() == session_id);
+        return forwarding.then_some("the login is for a session that forwards the agent");
+    }
+    if session_id != last.session_id() {
+        return Some("the login is for another session than the last one announced");
+    }
+    match payload.hostkey() {
+        Some(hostkey) if hostkey != last.hostkey() => {
+            Some("the login is for another host key than the last one announced")
+        }
+        _ => None,
+    }
+}
+
+fn local(evidence: &Evidence<'_>) -> (Origin, String) {
+    if evidence.binds.untouched() {
+        return unbound(evidence);
+    }
+    let findings = Rule::ALL.map(|rule| rule.find(evidence));
+    let failed = findings.iter().find(|finding| finding.outcome == Outcome::Fail);
+    let missing = || findings.iter().find(|finding| finding.outcome == Outcome::NotReached);
+    match failed.or_else(missing) {
+        None => (Origin::LocalDirect, "ssh on this machine, logging in for itself".into()),
+        Some(finding) => (Origin::Unknown, format!("may come from elsewhere: {}", finding.reason)),
+    }
+}
+
+fn unbound(evidence: &Evidence<'_>) -> (Origin, String) {
+    let program = match &evidence.program {
+        Ok(program) => program,
+        Err(unknown) => {
+            return (Origin::Unknown, format!("may come from elsewhere: {unknown}"));
+        }
+    };
+    let clean = evidence.standing.as_ref().is_ok_and(|standing| standing.taint.is_none());
+    let of_its_kind = match (program.role, evidence.request) {
+        (Role::Signer, Request::List | Request::Sign(PayloadFact::SshSig | PayloadFact::Certificate)) => true,
+        (Role::Manager, Request::List | Request::Manage | Request::Sign(PayloadFact::Raw)) => true,
+        // `AddKeysToAgent`: ssh adds the key it is logging in with, before there is a far side that could ask for anything.
+        (Role::Ssh, Request::Manage) => {
+            let busy = evidence.standing.as_ref().is_ok_and(|standing| standing.authenticating);
+            let listener =
+                Rule::D5.find(evidence).outcome == Outcome::Pass && Rule::D1.find(evidence).outcome == Outcome::Pass;
+            return match clean && busy && listener {
+                true => (Origin::LocalDirect, "ssh on this machine, busy with its own login".into()),
+                false => (Origin::Unknown, "may come from elsewhere: ssh without an announced session".into()),
+            };
+        }
+        _ => false,
+    };
+    match (of_its_kind && clean, program.role) {
+        (true, _) => (Origin::LocalTool, "a tool on this machine that does not relay".into()),
+        (false, Role::Ssh) => (Origin::Unknown, "may come from elsewhere: ssh without an announced session".into()),
+        (false, _) => (Origin::Unknown, "a trusted tool, but not a request of its kind".into()),
+    }
+}
+
+#[cfg(test)]
+#[path = "classify_tests.rs"]
+mod tests;

@@ -1,0 +1,47 @@
+//! Where a request comes from: the process at the other end of the socket, the sessions it is bound to, and what follows from both.
+//!
+//! Owns the facts about a connection and the judgement made of them. Never asks anybody anything, never sees a key.
+//!
+//! A claim of being forwarded is believed from anyone and for the connection's whole life; a claim of being local is never
+//! believed. Whatever cannot be found out is [`Unknown`] with its reason and counts against being local.
+
+pub mod binds;
+pub mod classify;
+pub mod connection;
+pub mod destination;
+pub mod effective_config;
+pub mod evidence;
+pub mod host_pattern;
+pub mod known_hosts;
+pub mod ledger;
+pub mod peer;
+pub mod proc;
+pub mod restart;
+pub mod rules;
+mod run;
+pub mod setup;
+pub mod ssh_argv;
+pub mod trust;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod testing_world;
+
+/// A fact that could not be found out, and why. Never an error: the judgement goes on without the fact.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unknown(String);
+
+impl Unknown {
+    /// A fact that is missing for this reason: lower case, without a full stop, without text that came from outside unescaped.
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+
+    /// Why the fact is missing.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.0
+    }
+}

@@ -1,0 +1,326 @@
+//! The process at the other end of a connection, as the kernel vouches for it.
+//!
+//! What a decision always needs is read when the connection is accepted, because the peer may be gone a moment later;
+//! the rest is read when asked for, through a directory of `/proc` that is tied to the very process that connected.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use super::Unknown;
+use super::proc::{Executable, Namespaces, ProcDir, Stat};
+
+/// More ancestors than this are not named.
+const MOST_ANCESTORS: usize = 16;
+
+/// Variables of a peer's environment that tell where its user sits; everything else in an environment is nobody's business.
+pub const WANTED_VARIABLES: [&str; 14] = [
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DISPLAY",
+    "HOME",
+    "SSH_AUTH_SOCK",
+    "SSH_CONNECTION",
+    "SSH_TTY",
+    "STY",
+    "TERM",
+    "TMUX",
+    "USER",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "XDG_RUNTIME_DIR",
+    "XDG_SESSION_ID",
+];
+
+/// Who connected.
+#[derive(Debug)]
+pub struct Peer {
+    /// User, as of the moment of `connect`; none when the kernel does not tell.
+    pub user: Option<u32>,
+    /// Group, as of the moment of `connect`.
+    pub group: Option<u32>,
+    /// The process; unknown when it is gone, out of sight, or its number has been given away.
+    pub process: Result<Process, Unknown>,
+}
+
+/// A process, held so that late reads are about this process and no later one with its number.
+#[derive(Debug)]
+pub struct Process {
+    /// Which process.
+    pub id: ProcessId,
+    /// What it was doing when it connected.
+    pub stat: Stat,
+    /// The program it runs; unknown for set-user-ID programs and other users' processes.
+    pub executable: Result<Executable, Unknown>,
+    /// Its argument vector. Any octets, any length up to 512 KiB: escape before showing.
+    pub arguments: Result<Vec<OsString>, Unknown>,
+    /// Its namespaces.
+    pub namespaces: Result<Namespaces, Unknown>,
+    directory: ProcDir,
+}
+
+/// A process for as long as the machine runs: its number, and when it started so that a later process is not taken for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProcessId {
+    /// The process's number in our own namespace.
+    pub pid: i32,
+    /// When it started: clock ticks since boot.
+    pub start: u64,
+}
+
+impl ProcessId {
+    /// Whether the process still runs.
+    pub(crate) fn lives(self) -> bool {
+        ProcDir::open(self.pid).and_then(|directory| directory.stat()).is_ok_and(|stat| stat.start == self.start)
+    }
+}
+
+/// A process further up, for prompts and logs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ancestor {
+    /// The process's number.
+    pub pid: i32,
+    /// Its program, where it may be seen.
+    pub executable: Option<PathBuf>,
+    /// What it calls itself: argument zero. Escape before showing.
+    pub name: Option<OsString>,
+}
+
+/// Where a process's terminal is, and whether the process has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terminal {
+    /// The device, as below `/dev`.
+    pub name: String,
+    /// Whether the process is in the terminal's foreground group.
+    pub foreground: bool,
+}
+
+/// Environment of a process. Holds whatever secrets the user keeps there, so it is never printed.
+#[derive(Clone, Default)]
+pub struct Environment(Vec<(OsString, OsString)>);
+
+impl Peer {
+    /// Reads who is at the other end of an accepted Unix socket. Never fails: what cannot be read is unknown, with its reason.
+    pub fn of(socket: impl AsFd) -> Self {
+        match rustix::net::sockopt::socket_peercred(&socket) {
+            Ok(credentials) => Self {
+                user: Some(credentials.uid.as_raw()),
+                group: Some(credentials.gid.as_raw()),
+                process: Process::pin(credentials.pid.as_raw_pid(), crate::sys::peer_pidfd(&socket)),
+            },
+            Err(error) => Self {
+                user: None,
+                group: None,
+                process: Err(Unknown::new(format!("the kernel does not tell who connected: {error}"))),
+            },
+        }
+    }
+}
+
+impl Process {
+    fn pin(pid: i32, pidfd: std::io::Result<std::os::fd::OwnedFd>) -> Result<Self, Unknown> {
+        if pid <= 0 {
+            return Err(Unknown::new("the process that connected is in a process namespace out of our sight"));
+        }
+        let pidfd = match pidfd {
+            Ok(pidfd) => Some(pidfd),
+            Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => None,
+            Err(error) => {
+                return Err(Unknown::new(format!("the process that connected is gone: {error}")));
+            }
+        };
+        let process = Self::read(pid, ProcDir::open(pid)?)?;
+        // The directory was opened by number. It belongs to the process that connected if that process still lives now:
+        // its number cannot have been anybody else's in between.
+        let same = match &pidfd {
+            Some(pidfd) => !has_ended(pidfd),
+            // Before Linux 6.5 there is no descriptor of the peer, and its start, read again, at least shows that the
+            // number has not changed hands while we read.
+            None => process.id.lives(),
+        };
+        match same {
+            true => Ok(process),
+            false => Err(Unknown::new("the process that connected has ended")),
+        }
+    }
+
+    fn read(pid: i32, directory: ProcDir) -> Result<Self, Unknown> {
+        let stat = directory.stat()?;
+        Ok(Self {
+            id: ProcessId { pid, start: stat.start },
+            stat,
+            executable: directory.executable(),
+            arguments: directory.arguments(),
+            namespaces: directory.namespaces(),
+            directory,
+        })
+    }
+
+    /// How long the process has been running; counts time in suspend.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        let now = clock_gettime(ClockId::Boottime);
+        let now = Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0));
+        now.saturating_sub(ticks(self.id.start))
+    }
+
+    /// What the process is doing now.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn stat_now(&self) -> Result<Stat, Unknown> {
+        self.directory.stat()
+    }
+
+    /// Whether the process holds a listening Unix socket now.
+    ///
+    /// # Errors
+    /// The process has ended or its descriptors may not be seen.
+    pub fn listens(&self) -> Result<bool, Unknown> {
+        self.directory.listens()
+    }
+
+    /// The process's working directory now.
+    ///
+    /// # Errors
+    /// The process has ended or may not be looked into.
+    pub fn working_directory(&self) -> Result<PathBuf, Unknown> {
+        self.directory.working_directory()
+    }
+
+    /// The environment the process was started with.
+    ///
+    /// # Errors
+    /// The process has ended, may not be looked into, or its environment is larger than 512 KiB.
+    pub fn environment(&self) -> Result<Environment, Unknown> {
+        self.directory.environment().map(Environment::parse)
+    }
+
+    /// The processes above this one, nearest first, without the system's first process; at most 16.
+    #[must_use]
+    pub fn ancestors(&self) -> Vec<Ancestor> {
+        let mut ancestors = Vec::new();
+        let (mut parent, mut child_start) = (self.stat.parent, self.id.start);
+        while parent > 1 && ancestors.len() < MOST_ANCESTORS {
+            let Ok(directory) = ProcDir::open(parent) else {
+                break;
+            };
+            let Ok(stat) = directory.stat() else { break };
+            // A parent is older than its child; a younger one is a stranger that got the number.
+            if stat.start > child_start {
+                break;
+            }
+            ancestors.push(Ancestor {
+                pid: parent,
+                executable: directory.executable().ok().map(|executable| executable.path),
+                name: directory.arguments().ok().and_then(|arguments| arguments.into_iter().next()),
+            });
+            (parent, child_start) = (stat.parent, stat.start);
+        }
+        ancestors
+    }
+
+    /// The process's controlling terminal, if it had one when it connected.
+    #[must_use]
+    pub fn terminal(&self) -> Option<Terminal> {
+        let device = u32::from_ne_bytes(self.stat.terminal.to_ne_bytes());
+        (device != 0).then(|| Terminal {
+            name: terminal_name(device),
+            foreground: self.stat.foreground_group == self.stat.group,
+        })
+    }
+}
+
+impl Environment {
+    fn parse(strings: Vec<OsString>) -> Self {
+        let split = |string: OsString| {
+            let octets = string.as_bytes();
+            let equals = octets.iter().position(|octet| *octet == b'=')?;
+            let (name, value) = octets.split_at_checked(equals)?;
+            Some((OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value.get(1..)?).to_owned()))
+        };
+        Self(strings.into_iter().filter_map(split).collect())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(variables: &[(&str, &str)]) -> Self {
+        Self(variables.iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+
+    /// The value of one variable; of several with one name the first, as `getenv` has it.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&OsStr> {
+        self.0.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_os_str())
+    }
+
+    /// What of it may be kept and shown: the variables in [`WANTED_VARIABLES`].
+    #[must_use]
+    pub fn wanted(&self) -> Vec<(&'static str, &OsStr)> {
+        let value = |name| self.value(name).map(|value| (name, value));
+        WANTED_VARIABLES.into_iter().filter_map(value).collect()
+    }
+
+    /// All variables but those that change how programs are loaded.
+    pub(crate) fn without_loader(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.0
+            .iter()
+            .filter(|(name, _)| !loader_obeys(name.as_bytes()))
+            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+}
+
+/// Shows how much there is and nothing of it.
+impl fmt::Debug for Environment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Environment({} variables)", self.0.len())
+    }
+}
+
+/// The variables that the C library itself ignores in set-user-ID programs because they change what code runs: ld.so(8).
+fn loader_obeys(name: &[u8]) -> bool {
+    const OTHERS: [&[u8]; 8] = [
+        b"GCONV_PATH",
+        b"GETCONF_DIR",
+        b"HOSTALIASES",
+        b"LOCPATH",
+        b"NLSPATH",
+        b"RES_OPTIONS",
+        b"RESOLV_HOST_CONF",
+        b"TZDIR",
+    ];
+    name.starts_with(b"LD_") || name.starts_with(b"GLIBC_") || name.starts_with(b"MALLOC_") || OTHERS.contains(&name)
+}
+
+/// A pidfd becomes readable when its process ends: pidfd_open(2).
+fn has_ended(pidfd: &impl AsFd) -> bool {
+    let mut events = [PollFd::new(pidfd, PollFlags::IN)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    !matches!(poll(&mut events, Some(&at_once)), Ok(0))
+}
+
+fn ticks(count: u64) -> Duration {
+    let per_second = rustix::param::clock_ticks_per_second().max(1);
+    Duration::from_secs(count / per_second)
+        + Duration::from_secs(count % per_second) / u32::try_from(per_second).unwrap_or(100)
+}
+
+/// Names a terminal by its device number; numbers as in the kernel's list of allocated devices.
+fn terminal_name(device: u32) -> String {
+    let major = (device >> 8) & 0xfff;
+    let minor = (device & 0xff) | ((device >> 12) & 0xfff00);
+    match major {
+        136..=143 => format!("pts/{}", (major - 136) * 256 + minor),
+        4 if minor < 64 => format!("tty{minor}"),
+        4 => format!("ttyS{}", minor - 64),
+        _ => format!("char {major}:{minor}"),
+    }
+}
+
+#[cfg(test)]
+#[path = "peer_tests.rs"]
+mod tests;
