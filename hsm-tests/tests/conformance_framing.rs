@@ -9,7 +9,7 @@ fn frame(message: &[u8]) -> Vec<u8> {
 }
 
 fn with_one_key(home: &Home) -> (Agent, KeyFile) {
-    let agent = Agent::start(home);
+    let agent = Agent::with(home).as_stock().start();
     let key = KeyFile::new(home, "work");
     agent.ssh_add([key.path()]).run().succeeds();
     (agent, key)
