@@ -3,7 +3,7 @@
 #
 #   hsm-tests/run.sh [--full]
 #
-# --full adds the slow tests and the demo. Installs with apt what the tests need and this machine lacks.
+# --full adds the slow tests, OpenSSH's own tests of ssh-agent and the demo. Installs with apt what the tests need and this machine lacks.
 # The last line is "N passed, N failed"; the exit status is 0 only if nothing failed.
 set -eu
 cd "$(dirname "$0")/.."
@@ -44,6 +44,7 @@ step() {
         $1 == "Summary" { for (i = 2; i <= NF; i++) { if ($i ~ /^tests?$/) run = $(i - 1); if ($i == "passed" || $i == "passed,") good = $(i - 1) }
                           passed += good; failed += run - good }
         /^test result:/ { for (i = 2; i <= NF; i++) { if ($i == "passed;") passed += $(i - 1); if ($i == "failed;") failed += $(i - 1) } }
+        /^[0-9]+ passed, [0-9]+ failed$/ { passed += $1; failed += $3 }
         END { print passed + 0, failed + 0 }' "$scratch/output")
     passed=$((passed + ${counts% *}))
     failed=$((failed + ${counts#* }))
@@ -75,6 +76,7 @@ fi
 step 10 cargo test --workspace --locked --doc || :
 
 if [ -n "$full" ]; then
+    step 20 hsm-tests/openssh/run.sh --preset openssh || :
     if step 20 softhsm/demo.sh; then passed=$((passed + 1)); fi
 fi
 

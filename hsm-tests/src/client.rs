@@ -1,6 +1,7 @@
 //! A client that says anything, well-formed or not.
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -30,10 +31,20 @@ impl Client {
     pub const ADD: u8 = 17;
     /// `SSH_AGENTC_REMOVE_IDENTITY`.
     pub const REMOVE: u8 = 18;
+    /// `SSH_AGENTC_REMOVE_ALL_IDENTITIES`.
+    pub const REMOVE_ALL: u8 = 19;
+    /// `SSH_AGENTC_LOCK`.
+    pub const LOCK: u8 = 22;
+    /// `SSH_AGENTC_UNLOCK`.
+    pub const UNLOCK: u8 = 23;
     /// `SSH_AGENTC_ADD_ID_CONSTRAINED`.
     pub const ADD_CONSTRAINED: u8 = 25;
     /// `SSH_AGENTC_EXTENSION`.
     pub const EXTENSION: u8 = 27;
+    /// `SSH_AGENT_EXTENSION_FAILURE`.
+    pub const EXTENSION_FAILURE: u8 = 28;
+    /// `SSH_AGENT_EXTENSION_RESPONSE`.
+    pub const EXTENSION_RESPONSE: u8 = 29;
 }
 
 impl Client {
@@ -66,6 +77,11 @@ impl Client {
             }
             _ => {}
         }
+    }
+
+    /// Says that nothing more will be sent; answers may still be received.
+    pub fn end_sending(&mut self) {
+        self.stream.shutdown(Shutdown::Write).expect("shut down the sending side");
     }
 
     /// Receives one message; `None` when the agent has closed the connection.

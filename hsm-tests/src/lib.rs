@@ -38,7 +38,7 @@ pub use home::Home;
 pub use keyfile::KeyFile;
 pub use module::Module;
 pub use pinentry::Pinentry;
-pub use processes::{Pid, children, is_alive, kill, signal};
+pub use processes::{Pid, children, is_alive, kill, resident_memory, signal};
 pub use publickey::PublicKey;
 pub use run::{Outcome, Task};
 pub use rustix::process::Signal;

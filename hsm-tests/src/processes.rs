@@ -28,6 +28,18 @@ pub fn children(parent: Pid) -> Vec<Pid> {
     found
 }
 
+/// The memory that a process has in use, in octets (`VmRSS` of proc_pid_status(5)).
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn resident_memory(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_pid())).expect("the status of a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process that uses memory");
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
+    kilobytes * 1024
+}
+
 /// Sends `signal`; a process that has gone already is no error.
 pub fn signal(pid: Pid, signal: Signal) {
     match kill_process(pid, signal) {

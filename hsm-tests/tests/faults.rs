@@ -113,7 +113,7 @@ fn no_wrong_signature_leaves_the_agent() {
     }
     let home = Home::new();
     let token = FaultyToken::new(&home, "token", &[Key::Rsa2048, Key::P256, Key::Ed25519]);
-    let mut agent = Agent::with(&home).module(one_worker(&token, "30s")).start();
+    let mut agent = Agent::with(&home).as_stock().module(one_worker(&token, "30s")).start();
     let mut client = agent.client();
     for key in [Key::Rsa2048, Key::P256, Key::Ed25519] {
         let blob = token.public(key).blob();
@@ -138,7 +138,7 @@ fn one_failure_of_any_call_costs_at_most_one_signature() {
     }
     let home = Home::new();
     let token = FaultyToken::new(&home, "token", &[Key::P256]);
-    let agent = Agent::with(&home).module(one_worker(&token, "30s")).start();
+    let agent = Agent::with(&home).as_stock().module(one_worker(&token, "30s")).start();
     let mut client = agent.client();
     let blob = token.public(Key::P256).blob();
     let mut sign = || client.sign(&blob, b"data", 0).is_some();
@@ -203,7 +203,7 @@ fn a_signature_is_one_sign_init_and_one_sign_and_a_list_is_no_call_at_all() {
     }
     let home = Home::new();
     let token = FaultyToken::new(&home, "token", &Key::USUAL);
-    let agent = Agent::with(&home).module(one_worker(&token, "30s")).start();
+    let agent = Agent::with(&home).as_stock().module(one_worker(&token, "30s")).start();
     let mut client = agent.client();
     for key in Key::USUAL {
         let blob = token.public(key).blob();
@@ -250,7 +250,7 @@ fn a_token_that_forbids_raw_rsa_hashes_itself() {
     let home = Home::new();
     let token = FaultyToken::new(&home, "token", &[Key::Rsa2048]);
     token.set("mechanism refuse CKM_RSA_PKCS");
-    let agent = Agent::with(&home).module(one_worker(&token, "30s")).start();
+    let agent = Agent::with(&home).as_stock().module(one_worker(&token, "30s")).start();
     let mut client = agent.client();
     let blob = token.public(Key::Rsa2048).blob();
     for flags in [2, 4] {

@@ -16,7 +16,7 @@ fn one_worker(token: &FaultyToken) -> Module {
 }
 
 fn asking(home: &Home, token: &FaultyToken, pinentry: &Pinentry) -> AgentBuilder {
-    Agent::with(home).module(one_worker(token).pin_asked()).pinentry(pinentry)
+    Agent::with(home).as_stock().module(one_worker(token).pin_asked()).pinentry(pinentry)
 }
 
 fn signs(agent: &Agent, token: &FaultyToken) -> bool {
@@ -51,7 +51,7 @@ fn a_module_that_went_stale_before_the_first_login_costs_one_signature_at_most()
     }
     let home = Home::new();
     let token = FaultyToken::new(&home, "token", &[Key::P256]);
-    let agent = Agent::with(&home).module(one_worker(&token)).start();
+    let agent = Agent::with(&home).as_stock().module(one_worker(&token)).start();
     assert_eq!(agent.comments().len(), 1);
     token.set("token stale");
     let _ = signs(&agent, &token);
@@ -109,7 +109,7 @@ fn another_token_in_the_slot_gets_no_pin() {
     }
     let home = Home::new();
     let token = FaultyToken::new(&home, "token", &[Key::P256]);
-    let agent = Agent::with(&home).module(one_worker(&token)).start();
+    let agent = Agent::with(&home).as_stock().module(one_worker(&token)).start();
     assert!(signs(&agent, &token));
     token.set("token removed");
     assert!(!signs(&agent, &token));
@@ -172,7 +172,7 @@ fn a_pin_file_is_not_tried_again_on_a_token_that_keeps_silent_about_its_lock() {
     let home = Home::new();
     let token = FaultyToken::new(&home, "token", &[Key::P256]);
     let file = home.file("pin", "wrong\n");
-    let mut agent = Agent::with(&home).module(one_worker(&token).pin_from(&file)).start();
+    let mut agent = Agent::with(&home).as_stock().module(one_worker(&token).pin_from(&file)).start();
     token.set("token pin-count 1 silent");
     assert!(!signs(&agent, &token));
     agent.wait_for_log("unblock it with the PUK");
@@ -203,7 +203,7 @@ fn the_final_try_is_never_made_by_a_pin_file() {
     let home = Home::new();
     let token = FaultyToken::new(&home, "token", &[Key::P256]);
     let file = home.file("pin", "wrong\n");
-    let mut agent = Agent::with(&home).module(one_worker(&token).pin_from(&file)).start();
+    let mut agent = Agent::with(&home).as_stock().module(one_worker(&token).pin_from(&file)).start();
     token.set("token pin-count 3");
     assert!(!signs(&agent, &token));
     assert!(!signs(&agent, &token));
@@ -280,7 +280,7 @@ fn a_mistake_at_the_pin_pad_costs_one_try() {
     let home = Home::new();
     let token = FaultyToken::new(&home, "token", &[Key::P256]);
     token.set("token protected-path 999999\ntoken pin-count 3");
-    let mut agent = Agent::with(&home).module(one_worker(&token).pin_unsaid()).start();
+    let mut agent = Agent::with(&home).as_stock().module(one_worker(&token).pin_unsaid()).start();
     assert!(!signs(&agent, &token));
     agent.wait_for_log("refused the PIN");
     assert_eq!((token.rules.pin_failures().expect("the counts"), token.calls.count("C_Login")), (1, 1));
@@ -321,7 +321,7 @@ fn one_pin_file_for_two_tokens_goes_to_neither() {
     let home = Home::new();
     let token = FaultyToken::new(&home, "token", &[Key::P256]);
     let other = token.token().add_token("other-token", "Other-Okapi", Key::P384);
-    let mut agent = Agent::with(&home).module(one_worker(&token)).start();
+    let mut agent = Agent::with(&home).as_stock().module(one_worker(&token)).start();
     token.set("token pin-count 3");
     assert!(!signs(&agent, &token));
     agent.signs(&other).run().fails();
