@@ -179,15 +179,34 @@ impl PinSource {
     }
 }
 
-/// The unattended PINs that tokens refused, or whose outcome nobody knows. None of them is presented to that token again: not after the
-/// token came back, not by another module that shows it, not because a file still says the same.
+/// How often the outcome of presenting one PIN may stay unknown, because the module hung or crashed over it, before it counts as refused.
+/// Most cards lock at the third wrong PIN.
+const MOST_DOUBTS: u8 = 2;
+
+/// The unattended PINs that tokens refused. None of them is presented to that token again: not after the token came back, not by another
+/// module that shows it, not because a file still says the same.
 #[derive(Default)]
-pub struct RefusedPins(Mutex<HashMap<TokenName, Arc<Pin>>>);
+pub struct RefusedPins(Mutex<HashMap<TokenName, Refused>>);
+
+struct Refused {
+    pin: Arc<Pin>,
+    /// How often it was presented without a known outcome; at the limit it is refused.
+    doubts: u8,
+}
 
 impl RefusedPins {
     /// Remembers a refusal.
     pub fn note(&self, token: &TokenName, pin: &Arc<Pin>) {
-        self.lock().insert(token.clone(), Arc::clone(pin));
+        self.lock().insert(token.clone(), Refused { pin: Arc::clone(pin), doubts: MOST_DOUBTS });
+    }
+
+    /// Remembers that nobody knows what came of presenting it.
+    pub fn doubt(&self, token: &TokenName, pin: &Arc<Pin>) {
+        let mut refused = self.lock();
+        match refused.get_mut(token).filter(|refused| is_same(&refused.pin, pin)) {
+            Some(refused) => refused.doubts = refused.doubts.saturating_add(1),
+            None => drop(refused.insert(token.clone(), Refused { pin: Arc::clone(pin), doubts: 1 })),
+        }
     }
 
     /// Forgets it, because a PIN was accepted since.
@@ -195,12 +214,12 @@ impl RefusedPins {
         self.lock().remove(token);
     }
 
-    /// Whether this PIN is the one that the token refused.
+    /// Whether this PIN is one that the token refused.
     pub fn contains(&self, token: &TokenName, pin: &Pin) -> bool {
-        self.lock().get(token).is_some_and(|refused| is_same(refused, pin))
+        self.lock().get(token).is_some_and(|refused| refused.doubts >= MOST_DOUBTS && is_same(&refused.pin, pin))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TokenName, Arc<Pin>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TokenName, Refused>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -246,6 +265,21 @@ mod tests {
 
     fn line(text: &[u8]) -> Option<Vec<u8>> {
         first_line(zeroize::Zeroizing::new(text.to_vec())).map(|pin| pin.expose_secret().to_vec())
+    }
+
+    #[test]
+    fn a_refused_pin_stays_refused_until_another_is_accepted() {
+        let token = TokenName { manufacturer: "m".into(), model: "o".into(), serial: "s".into(), label: "l".into() };
+        let pin = |text: &str| -> Arc<Pin> { Arc::new(text.as_bytes().to_vec().into()) };
+        let refused = RefusedPins::default();
+        refused.doubt(&token, &pin("1234"));
+        assert!(!refused.contains(&token, &pin("1234")));
+        refused.doubt(&token, &pin("1234"));
+        assert!(refused.contains(&token, &pin("1234")));
+        assert!(!refused.contains(&token, &pin("5678")));
+        refused.clear(&token);
+        refused.note(&token, &pin("1234"));
+        assert!(refused.contains(&token, &pin("1234")));
     }
 
     #[test]

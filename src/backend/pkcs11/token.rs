@@ -130,7 +130,7 @@ impl Token {
             };
             let answer = lease.call(&call).await;
             if let Some(pin) = &pin {
-                self.note_outcome(pin, false, &answer);
+                self.note_outcome(pin, &answer);
             }
             drop(gate);
             let answer = answer.map_err(|error| Attempt { error: error.into(), pin_at_stake: pin.is_some() })?;

@@ -3,7 +3,7 @@
 //! A PIN goes to the token it was given for and to no other. It is presented after a look at the token's state, once per decision of a
 //! person, and by itself only where the token accepted that very PIN before. While it is with the token nobody else presents one, and what
 //! came of it is recorded before the next may: in one task that runs to its end although the client may be gone. An unattended PIN that was
-//! refused, or whose outcome is not known, is not tried again until it is another one.
+//! refused, or whose outcome stayed unknown twice, is not tried again until it is another one.
 //!
 //! What a person typed is kept once the token accepted it, because each worker process has to log in for itself.
 
@@ -16,8 +16,9 @@ use crate::backend::SignError;
 use crate::backend::pin::{Pin, PinError, PinQuestion, TriesLeft, is_same};
 use crate::ipc::{Answer, Call, FaultKind, TokenSeen};
 
-/// How often in a row the outcome of presenting an accepted PIN may stay unknown before the PIN is forgotten.
-const MOST_DOUBTS: u8 = 2;
+/// How often in a row the outcome of presenting an accepted PIN may stay unknown before the PIN is forgotten. It was right a while ago, so
+/// only somebody who changed it elsewhere in the meantime would lose tries by this.
+const MOST_DOUBTS: u8 = 5;
 /// How often another PIN than the accepted one may be given before the accepted one is forgotten: comparing costs no try, so it must not
 /// serve to guess.
 const MOST_MISMATCHES: u8 = 3;
@@ -179,7 +180,7 @@ impl Token {
             Call::Login { token: self.name().clone(), pin: pin.map(|pin| octets(pin)), even_final_try: by_person };
         let answer = lease.call(&call).await;
         if let Some(pin) = pin {
-            self.note_outcome(pin, by_person, &answer);
+            self.note_outcome(pin, &answer);
         }
         match answer.map_err(|error| Attempt { error: error.into(), pin_at_stake: pin.is_some() })? {
             Answer::LoggedIn(seen) => {
@@ -211,7 +212,7 @@ impl Token {
     }
 
     /// Records what came of presenting a PIN. To be called with the gate held, before it is released.
-    pub(super) fn note_outcome(&self, pin: &Arc<Pin>, by_person: bool, answer: &Result<Answer, TokenError>) {
+    pub(super) fn note_outcome(&self, pin: &Arc<Pin>, answer: &Result<Answer, TokenError>) {
         let Ok(module) = self.module() else { return };
         let was_accepted = self.pin(|state| state.accepted.as_ref().is_some_and(|accepted| Arc::ptr_eq(accepted, pin)));
         match answer {
@@ -227,7 +228,7 @@ impl Token {
                 self.forget_pin();
             }
             Ok(Answer::Failed(fault)) if !fault.pin_at_stake => {}
-            // Nobody knows whether the token judged it. A PIN that was right a while ago gets the benefit of the doubt, within limits.
+            // Nobody knows whether the token judged it.
             _ if was_accepted => {
                 let doubts = self.pin(|state| {
                     state.doubts += 1;
@@ -238,8 +239,7 @@ impl Token {
                     self.forget_pin();
                 }
             }
-            _ if !by_person => module.refused.note(self.name(), pin),
-            _ => {}
+            _ => module.refused.doubt(self.name(), pin),
         }
     }
 }
