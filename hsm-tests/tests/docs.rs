@@ -56,11 +56,11 @@ fn every_setting_has_an_example() {
     let shown =
         |setting: &str| pages.iter().any(|block| block.text.lines().any(|line| line.trim().starts_with(setting)));
     // The parser names all settings that it knows when it meets one that it does not.
-    for table in ["", "[[module]]\npath = \"/m.so\"\n", "[prompt]\n"] {
+    for table in ["", "[[module]]\npath = \"/m.so\"\n", "[prompt]\n", "[listen]\n"] {
         let error = Config::parse(&format!("{table}no-such-setting = 1")).expect_err("unknown").to_string();
         let known = error.split_once("expected").expect("a list of settings").1;
         for setting in known.split('`').skip(1).step_by(2) {
-            let written = ["", "[", "[["].map(|bracket| format!("{bracket}{setting}"));
+            let written = ["", "[", "[[", "[[listen."].map(|bracket| format!("{bracket}{setting}"));
             assert!(written.iter().any(|written| shown(written)), "docs/configuration.md has no example of {setting}");
         }
     }
@@ -84,7 +84,9 @@ fn every_option_is_in_the_manual() {
     for subcommand in ["agent", "list", "pub"] {
         let help = home.command(agent_binary()).args([subcommand, "--help"]).run().succeeds().stdout;
         let first = help.lines().filter_map(|line| line.split_whitespace().next());
-        for option in first.filter(|word| word.starts_with('-') && *word != "-h,") {
+        for option in
+            first.map(|word| word.trim_end_matches("...")).filter(|word| word.starts_with('-') && *word != "-h,")
+        {
             let written = match option.strip_prefix("--") {
                 Some(long) => format!(".It Fl Fl {long}"),
                 None => format!(".It Fl {}", &option[1..]),

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use super::{Agent, ProviderPolicy, inventory, question};
 use crate::backend::software::SoftwareKey;
 use crate::clock;
+use crate::crypto::fingerprint::FingerprintHash;
 use crate::crypto::passphrase::PassphraseHash;
 use crate::crypto::verify;
 use crate::keyring::Identity;
@@ -69,7 +70,7 @@ impl<'a> Handler<'a> {
         let request = match Request::parse(frame) {
             Ok(request) => request,
             Err(error) => {
-                tracing::info!(%error, "request refused: malformed");
+                tracing::info!("request refused: {error}");
                 return FAILURE;
             }
         };
@@ -153,7 +154,8 @@ impl<'a> Handler<'a> {
     }
 
     async fn sign(&mut self, sign: Sign<'_>) -> Result<Vec<u8>, Refused> {
-        let identity = self.find(sign.key).await.ok_or_else(|| Refused("the key is not here".to_owned()))?;
+        let identity =
+            self.find(sign.key).await.ok_or_else(|| Refused(format!("the key is not here ({})", named(sign.key))))?;
         let payload = Payload::of(sign.data);
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
         self.consent(&identity, &payload).await?;
@@ -340,6 +342,11 @@ impl<'a> Handler<'a> {
             }
         }
     }
+}
+
+/// The fingerprint of a key that a client named, if it is one.
+fn named(blob: &[u8]) -> String {
+    PublicKey::from_blob(blob).map_or_else(|_| "not a key".to_owned(), |key| FingerprintHash::Sha256.of(&key))
 }
 
 /// How a provider is called in the log: without the part of a URI in which people put PINs.

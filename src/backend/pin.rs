@@ -85,7 +85,9 @@ pub enum PinError {
         token: String,
     },
     /// A stored PIN would be the last try.
-    #[error("the next wrong PIN locks token {token:?}, so a stored PIN is not tried; enter it in a dialog")]
+    #[error(
+        "the next wrong PIN locks token {token:?}, so a stored PIN is not tried; type it in a dialog or with `ssh-add -s MODULE`"
+    )]
     FinalTry {
         /// The token's label.
         token: String,
@@ -125,7 +127,7 @@ pub enum PinError {
     },
     /// One PIN, several tokens.
     #[error(
-        "one PIN was given but {count} tokens want one ({tokens}); a PIN goes only to the token it is meant for: name the token by a pkcs11: URI with pin-source="
+        "one PIN was given but {count} tokens want one ({tokens}); a PIN goes only to the token it is meant for: select one with `keys`, or name the token by a pkcs11: URI with pin-source="
     )]
     Ambiguous {
         /// How many tokens.

@@ -134,9 +134,9 @@ pub(super) fn run(arguments: Arguments, mode: Mode) -> Result<ExitCode, Failure>
     }
     let extras = Extras::read(&arguments.options)?;
     let hash = match &arguments.hash {
-        Some(name) => {
-            FingerprintHash::parse(name).ok_or_else(|| Failure::fatal(format!("Invalid hash algorithm {name:?}")))?
-        }
+        Some(name) => FingerprintHash::parse(name).ok_or_else(|| {
+            Failure::fatal(format!("Invalid hash algorithm {name:?}; choose md5, sha256, sha384 or sha512"))
+        })?,
         None => FingerprintHash::default(),
     };
     let allowed = match &arguments.allowed[..] {
@@ -221,7 +221,9 @@ fn pin_source(file: Option<PathBuf>, descriptor: Option<u32>) -> Result<PinSourc
         }
         (None, Some(descriptor)) => {
             use std::io::Read as _;
-            let fail = |error: std::io::Error| format!("--pin-fd {descriptor}: {error}");
+            let fail = |error: std::io::Error| {
+                format!("--pin-fd {descriptor}: descriptor {descriptor} cannot be read: {error}")
+            };
             // Closed when it was read: neither the agent nor the command has any further business with it.
             let number = i32::try_from(descriptor).unwrap_or(i32::MAX);
             let file = std::fs::File::from(crate::sys::adopt_passed(number).map_err(fail)?);
