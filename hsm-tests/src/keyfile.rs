@@ -48,13 +48,54 @@ impl KeyFile {
         &self.public
     }
 
-    /// Key and comment as `SSH_AGENTC_ADD_IDENTITY` carries them (RFC 9987 section 3.2): the same bytes that OpenSSH's file format has in its
-    /// private section.
+    /// Has `authority` certify this key, with further arguments of ssh-keygen, such as `-n root` or `-h`: the certificate.
+    ///
+    /// # Panics
+    /// When ssh-keygen does not.
+    #[must_use]
+    pub fn certified_by(&self, home: &Home, authority: &Self, arguments: &[&str]) -> PublicKey {
+        home.command("ssh-keygen")
+            .args(["-q", "-I", "test", "-s"])
+            .arg(&authority.path)
+            .args(arguments)
+            .arg(self.public.path())
+            .run()
+            .succeeds();
+        let mut path = self.path.clone().into_os_string();
+        path.push("-cert.pub");
+        PublicKey::read(home, PathBuf::from(path))
+    }
+
+    /// Key and comment as `SSH_AGENTC_ADD_IDENTITY` carries them (RFC 9987 section 3.2): the same fields that OpenSSH's file format has in
+    /// its private section.
     ///
     /// # Panics
     /// When the key has a passphrase.
     #[must_use]
     pub fn as_added(&self) -> Vec<u8> {
+        let (kind, fields, comment) = self.fields();
+        let fields = fields.iter().map(Vec::as_slice);
+        strings([&kind[..]].into_iter().chain(fields).chain([&comment[..]]))
+    }
+
+    /// The same with a certificate (OpenSSH PROTOCOL.certkeys): its type and blob, and of the key what the certificate does not say.
+    ///
+    /// # Panics
+    /// When the key has a passphrase.
+    #[must_use]
+    pub fn as_added_with(&self, certificate: &PublicKey) -> Vec<u8> {
+        let (kind, fields, comment) = self.fields();
+        let said = match kind.as_slice() {
+            b"ssh-rsa" | b"ecdsa-sha2-nistp256" | b"ecdsa-sha2-nistp384" | b"ecdsa-sha2-nistp521" => 2,
+            _ => 0,
+        };
+        let fields = fields.iter().skip(said).map(Vec::as_slice);
+        let (name, blob) = (certificate.algorithm().as_bytes(), certificate.blob());
+        strings([name, &blob[..]].into_iter().chain(fields).chain([&comment[..]]))
+    }
+
+    /// Type, public and private fields, comment.
+    fn fields(&self) -> (Vec<u8>, Vec<Vec<u8>>, Vec<u8>) {
         let file = fs::read_to_string(&self.path).expect("read a private key");
         let encoded: String = file.lines().filter(|line| !line.starts_with('-')).collect();
         let file = Base64::decode_vec(&encoded).expect("base 64 in a private key");
@@ -63,16 +104,25 @@ impl KeyFile {
         let (_derivation, _options, _count, _public) =
             (fields.string(), fields.string(), fields.u32(), fields.string());
 
-        let private = &fields.string()[8..];
-        let mut fields = Fields::of(private);
-        let parts = match fields.string().as_slice() {
-            b"ssh-ed25519" => 3,
-            b"ssh-rsa" => 7,
-            _ => 4,
+        let private = fields.string();
+        // Behind two random numbers that tell whether it was decrypted well.
+        let mut fields = Fields::of(&private[8..]);
+        let kind = fields.string();
+        let count = match kind.as_slice() {
+            b"ssh-ed25519" => 2,
+            b"ssh-rsa" => 6,
+            _ => 3,
         };
-        for _ in 0..parts {
-            fields.string();
-        }
-        private[..private.len() - fields.rest().len()].to_vec()
+        let parts = (0..count).map(|_| fields.string()).collect();
+        (kind, parts, fields.string())
     }
+}
+
+fn strings<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut encoded = Vec::new();
+    for field in fields {
+        encoded.extend(u32::try_from(field.len()).expect("a short field").to_be_bytes());
+        encoded.extend(field);
+    }
+    encoded
 }
