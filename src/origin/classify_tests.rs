@@ -237,6 +237,10 @@ fn no_evidence_makes_a_relay_local() {
         let evidence = world.evidence();
         let judgement = classify(&evidence);
         seen.insert(judgement.origin);
+        assert!(
+            !(judgement.first_hop_proved && world.binds.tainted()),
+            "{world:?}"
+        );
         if judgement.origin.is_local() {
             assert!(
                 !evidence.is_forwarded() && !world.binds.tainted(),

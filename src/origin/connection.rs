@@ -367,3 +367,7 @@ impl Drop for Connection {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

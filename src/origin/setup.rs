@@ -168,6 +168,11 @@ mod tests {
                 && relays("[socks]:0")
         );
         assert!(!relays(&other.to_string_lossy()) && !relays("[localhost]:22"));
+        std::fs::remove_file(&ours).expect("unlink");
+        assert!(
+            relays(&other.to_string_lossy()),
+            "what is not where it was could be anywhere"
+        );
     }
 
     fn setup(lines: &str, ours: &Path) -> Setup {
