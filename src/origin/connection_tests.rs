@@ -1,3 +1,4 @@
+use std::io::Read as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 
@@ -55,6 +56,16 @@ async fn a_later_connection_bound_to_the_login_s_session_is_as_good_as_the_first
         third.judge(&Request::List).await.origin,
         Origin::ForwardedUnverified
     );
+}
+
+#[test]
+fn a_connection_that_is_dropped_leaves_the_client_with_a_closed_socket() {
+    let (assessor, listener) = assessor();
+    let (ours, mut theirs) = UnixStream::pair().expect("pair");
+    theirs.set_nonblocking(true).expect("nonblocking");
+    drop(assessor.accept(&ours, &listener));
+    drop(ours);
+    assert_eq!(theirs.read(&mut [0]).expect("end of file"), 0);
 }
 
 #[tokio::test]
