@@ -138,8 +138,14 @@ impl<'a> Handler<'a> {
         }
     }
 
-    async fn list(&self) -> Reply {
+    async fn list(&mut self) -> Reply {
         self.agent.providers.first_look().await;
+        let is_login = matches!(self.origin.binds().list(), [bind] if !bind.is_forwarding());
+        if is_login && self.agent.settings.preset == Preset::Strict {
+            // An ssh lists once, before it logs in by whatever means; that its session is a local one has to be known when it forwards the
+            // agent later.
+            self.origin.judge(&Question::List).await;
+        }
         let binds = self.origin.binds();
         let shows_all = policy::decide_list(self.agent.settings.preset, binds, self.agent.consent.can_ask());
         let may_see = |identity: &Identity| {
