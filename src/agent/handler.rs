@@ -267,6 +267,10 @@ impl<'a> Handler<'a> {
     }
 
     async fn lock(&self, passphrase: SecretSlice<u8>) -> Reply {
+        // It could never be unlocked again: an empty passphrase is a slip there.
+        if passphrase.expose_secret().is_empty() {
+            return FAILURE;
+        }
         let hashed = tokio::task::spawn_blocking(move || PassphraseHash::new(&passphrase)).await;
         let Ok(Ok(hash)) = hashed else { return FAILURE };
         let locked = self.agent.lock().lock(hash);
