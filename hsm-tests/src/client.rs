@@ -149,6 +149,7 @@ impl Client {
 }
 
 /// A message under construction, in the encodings of RFC 4251 section 5.
+#[derive(Clone)]
 pub struct Body(Vec<u8>);
 
 impl Body {
