@@ -77,14 +77,32 @@ pub struct ModuleConfig {
 
 /// `pin = "ask"` or `pin = { file = "…" }`.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "toml::Value")]
 pub enum PinConfig {
     /// A person is asked at the first signature.
     Ask,
     /// The first line of a file.
-    #[serde(deserialize_with = "absolute")]
     File(PathBuf),
 }
+
+impl TryFrom<toml::Value> for PinConfig {
+    type Error = &'static str;
+
+    fn try_from(value: toml::Value) -> Result<Self, Self::Error> {
+        match &value {
+            toml::Value::String(word) if word == "ask" => Ok(Self::Ask),
+            toml::Value::Table(table) if table.len() == 1 => match table.get("file") {
+                Some(toml::Value::String(path)) if Path::new(path).is_absolute() => Ok(Self::File(path.into())),
+                Some(_) => Err("the PIN's file has to be an absolute path"),
+                None => Err(PIN_FORMS),
+            },
+            // Whatever it is, it may be a PIN, and is not repeated.
+            _ => Err(PIN_FORMS),
+        }
+    }
+}
+
+const PIN_FORMS: &str = "a PIN does not belong in this file; write pin = \"ask\" or pin = { file = \"/path\" }";
 
 /// `[prompt]`
 #[derive(Debug, Default, Deserialize)]
@@ -105,6 +123,16 @@ pub struct KeySelector(pub Selector);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Seconds(pub u32);
+
+/// What is wrong in a configuration, and where. The line itself is not shown: people put PINs into such files.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {reason}")]
+pub struct BadConfig {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong there.
+    pub reason: String,
+}
 
 /// Why there is no configuration. The text names the file and, where there is one, the line.
 #[derive(Debug, thiserror::Error)]
@@ -139,18 +167,19 @@ impl Config {
             return Err(fail("others may write it; chmod go-w it".to_owned()));
         }
         let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
-        Self::parse(&text).map_err(|error| ConfigError::Parse {
-            path: path.display().to_string(),
-            error: error.to_string().trim_end().to_owned(),
-        })
+        Self::parse(&text)
+            .map_err(|error| ConfigError::Parse { path: path.display().to_string(), error: error.to_string() })
     }
 
     /// Checks a text.
     ///
     /// # Errors
-    /// Something in it is not known or out of range; the error shows the line.
-    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
+    /// Something in it is not known or out of range.
+    pub fn parse(text: &str) -> Result<Self, BadConfig> {
+        toml::from_str(text).map_err(|error| {
+            let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or_default());
+            BadConfig { line: before.matches('\n').count() + 1, reason: error.message().to_owned() }
+        })
     }
 
     /// Finds and reads the user's file: `explicit`, else `$HARDKEY_CONFIG`, else the XDG path, which alone may be missing.
@@ -291,7 +320,15 @@ mod tests {
             ("[prompt]\ntimeout = \"soon\"", "line 2"),
         ] {
             let error = Config::parse(text).expect_err(text).to_string();
-            assert!(error.contains(line), "{error}");
+            assert!(error.starts_with(&format!("{line}:")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_pin_written_into_the_file_is_not_repeated() {
+        for pin in ["\"31415\"", "31415", "{ file = \"31415\" }", "{ fil = \"31415\" }", "[\"31415\"]"] {
+            let error = Config::parse(&format!("[[module]]\npath = \"/a\"\npin = {pin}")).expect_err("no PIN here");
+            assert!(!error.to_string().contains("31415"), "{error}");
         }
     }
 

@@ -78,7 +78,7 @@ pub enum Call {
         mechanism: Mechanism,
         /// Its input.
         input: Vec<u8>,
-        /// The PIN, for keys that want it at each use (`CKA_ALWAYS_AUTHENTICATE`).
+        /// The PIN, for keys that want it at each use (`CKA_ALWAYS_AUTHENTICATE`). Never presented as the final try.
         pin: Option<SecretOctets>,
     },
     /// Log out of a token.
@@ -158,6 +158,8 @@ pub struct ModuleFault {
     pub text: String,
     /// What the token says about PIN tries after a refused one.
     pub tries: TriesLeft,
+    /// A PIN was presented, and not accepted for certain: a try may be spent.
+    pub pin_at_stake: bool,
 }
 
 /// What a failure means for the next step.

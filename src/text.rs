@@ -1,5 +1,8 @@
 //! Text that came from a token, a peer or the wire, made safe to show: what people see is what is there, on one line.
 
+/// The longest excerpt, in characters.
+const LONGEST_EXCERPT: usize = 64;
+
 /// Shows any octets on one line: printable text as it is; control, bidirectional and invisible characters, line breaks, backslashes and
 /// what is not UTF-8 as escapes. A label with a line break would otherwise put a line of its own into `authorized_keys`.
 pub fn escape(octets: &[u8]) -> String {
@@ -16,6 +19,16 @@ pub fn escape(octets: &[u8]) -> String {
         chunk.invalid().iter().for_each(|octet| shown += &format!("\\x{octet:02x}"));
     }
     shown
+}
+
+/// Escapes and cuts: for text from elsewhere of which only the beginning matters.
+pub fn excerpt(octets: &[u8]) -> String {
+    // An escape is at most eight times as long as what it stands for, so this much is enough.
+    let escaped = escape(&octets[..octets.len().min(4 * LONGEST_EXCERPT)]);
+    match escaped.char_indices().nth(LONGEST_EXCERPT) {
+        Some((at, _)) => format!("{}…", &escaped[..at]),
+        None => escaped,
+    }
 }
 
 /// Whether a character shows as itself, moves nothing and hides nothing.

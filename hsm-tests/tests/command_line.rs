@@ -248,3 +248,18 @@ fn under_the_name_ssh_agent_it_is_ssh_agent() {
     foreground.ends(SOON);
     assert!(!socket.exists());
 }
+
+#[test]
+fn a_second_shell_finds_the_agent_of_the_first() {
+    if stock_cannot("listen at a fixed place") {
+        return;
+    }
+    let home = Home::new();
+    let lines = || home.command(agent_binary()).arg("agent").run().succeeds().stdout;
+    let first = lines();
+    assert!(first.contains("SSH_AGENT_PID="), "{first}");
+    assert_eq!(lines(), first, "the same socket and the same process");
+    let pid = first.split("SSH_AGENT_PID=").nth(1).and_then(|rest| rest.split(';').next()).expect("a process id");
+    home.command(agent_binary()).args(["agent", "-k"]).env("SSH_AGENT_PID", pid).run().succeeds();
+    assert!(until(SOON, || !is_alive(self::pid(pid))), "it was another process");
+}

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::process::{self, Side};
@@ -98,6 +98,13 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
             Ok((socket, None))
         });
     }
+    if options.place == Place::WellKnown
+        && let Some((path, agent)) = AgentSocket::running_at_well_known()
+    {
+        // Every shell may say `eval $(hardkey agent)`: the first one starts it, the others find it.
+        print(&lines(shell, &path, agent))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let socket = options.place.open()?;
     let path = socket.path.clone();
     match process::split_off(&socket.listener).map_err(|error| format!("cannot start: {error}"))? {
@@ -108,18 +115,20 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
             })
         }
         Side::Caller { agent } if options.command.is_empty() => {
-            let pid = agent.to_string();
-            let lines =
-                [shell.set("SSH_AUTH_SOCK", &path), shell.set("SSH_AGENT_PID", pid.as_ref()), shell.echo_pid(agent)];
-            print(&lines.concat())?;
+            print(&lines(shell, &path, agent))?;
             Ok(ExitCode::SUCCESS)
         }
         Side::Caller { agent } => Err(become_command(&options.command, &path, agent)),
     }
 }
 
+fn lines(shell: Shell, path: &Path, agent: u32) -> String {
+    let pid = agent.to_string();
+    [shell.set("SSH_AUTH_SOCK", path), shell.set("SSH_AGENT_PID", pid.as_ref()), shell.echo_pid(agent)].concat()
+}
+
 /// Replaces this process by the command, so that its process id, parent, signals and exit status are its own.
-fn become_command(command: &[OsString], socket: &std::path::Path, agent: u32) -> String {
+fn become_command(command: &[OsString], socket: &Path, agent: u32) -> String {
     use std::os::unix::process::CommandExt as _;
     let Some((program, arguments)) = command.split_first() else { return "no command".to_owned() };
     let error = std::process::Command::new(program)
@@ -132,27 +141,28 @@ fn become_command(command: &[OsString], socket: &std::path::Path, agent: u32) ->
 
 /// The modules that a configuration asks for. All of them share one given PIN, and with it the question whose it is.
 pub fn specs(config: &Config, pin: &PinSource, discover_by_default: bool) -> Vec<ModuleSpec> {
-    let given = Claimants::default();
-    let mut specs: Vec<ModuleSpec> = config
-        .modules
-        .iter()
-        .map(|module| {
-            let claimants = if module.pin.is_none() { given.clone() } else { Claimants::default() };
-            ModuleSpec { claimants, ..module.spec(pin) }
-        })
-        .collect();
-    if config.discover.unwrap_or(discover_by_default) {
-        let named: Vec<PathBuf> = specs.iter().filter_map(|spec| std::fs::canonicalize(&spec.path).ok()).collect();
-        let user = crate::paths::config_home().map(|home| home.join("pkcs11/modules"));
-        let found = discover::modules(user.as_deref()).into_iter().filter(|path| !named.contains(path));
-        specs.extend(found.map(|path| ModuleSpec {
-            path,
-            pin: pin.clone(),
-            claimants: given.clone(),
-            ..ModuleSpec::default()
-        }));
-    }
-    specs
+    let found = match config.discover.unwrap_or(discover_by_default) {
+        true => {
+            let named: Vec<PathBuf> =
+                config.modules.iter().filter_map(|module| std::fs::canonicalize(&module.path).ok()).collect();
+            let user = crate::paths::config_home().map(|home| home.join("pkcs11/modules"));
+            discover::modules(user.as_deref()).into_iter().filter(|path| !named.contains(path)).collect()
+        }
+        false => Vec::new(),
+    };
+    let sharing = config.modules.iter().filter(|module| module.pin.is_none()).count() + found.len();
+    let given = Claimants::of_modules(sharing);
+    let configured = config.modules.iter().map(|module| {
+        let claimants = if module.pin.is_none() { given.clone() } else { Claimants::of_modules(1) };
+        ModuleSpec { claimants, ..module.spec(pin) }
+    });
+    let found = found.into_iter().map(|path| ModuleSpec {
+        path,
+        pin: pin.clone(),
+        claimants: given.clone(),
+        ..ModuleSpec::default()
+    });
+    configured.chain(found).collect()
 }
 
 fn print(lines: &str) -> Result<(), String> {

@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use super::{Agent, ProviderPolicy, inventory, question};
 use crate::backend::software::SoftwareKey;
 use crate::clock;
+use crate::crypto::fingerprint::FingerprintHash;
 use crate::crypto::passphrase::PassphraseHash;
 use crate::crypto::verify;
 use crate::keyring::Identity;
@@ -55,12 +56,12 @@ impl<E: std::error::Error> From<E> for Refused {
 
 /// Handles the requests of one connection, and remembers what the connection said of itself.
 pub(super) struct Handler<'a> {
-    agent: &'a Agent,
+    agent: &'a Arc<Agent>,
     origin: Connection,
 }
 
 impl<'a> Handler<'a> {
-    pub(super) const fn new(agent: &'a Agent, origin: Connection) -> Self {
+    pub(super) const fn new(agent: &'a Arc<Agent>, origin: Connection) -> Self {
         Self { agent, origin }
     }
 
@@ -69,7 +70,7 @@ impl<'a> Handler<'a> {
         let request = match Request::parse(frame) {
             Ok(request) => request,
             Err(error) => {
-                tracing::info!(%error, "request refused: malformed");
+                tracing::info!("request refused: {error}");
                 return FAILURE;
             }
         };
@@ -107,7 +108,7 @@ impl<'a> Handler<'a> {
             Request::Query => Reply::Own(reply::query()),
             Request::Inventory => self.inventory().await,
             Request::UnknownExtension { name } => {
-                tracing::debug!(name = %text::escape(name.as_bytes()), "extension is not known");
+                tracing::debug!(name = %text::excerpt(name.as_bytes()), "extension is not known");
                 FAILURE
             }
             Request::Unlock { .. } | Request::SessionBind(_) => FAILURE,
@@ -153,12 +154,20 @@ impl<'a> Handler<'a> {
     }
 
     async fn sign(&mut self, sign: Sign<'_>) -> Result<Vec<u8>, Refused> {
-        let identity = self.find(sign.key).await.ok_or_else(|| Refused("the key is not here".to_owned()))?;
+        let identity =
+            self.find(sign.key).await.ok_or_else(|| Refused(format!("the key is not here ({})", named(sign.key))))?;
         let payload = Payload::of(sign.data);
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
         self.consent(&identity, &payload).await?;
         let signature = identity.signer.sign(sign.data, sign.flags).await?;
-        tracing::debug!(key = %text::escape(&identity.comment), "signed");
+        // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
+        if self.agent.lock().is_locked() {
+            return Err(Refused("the agent was locked while the request waited".to_owned()));
+        }
+        if self.agent.keyring().find(sign.key, clock::now()).is_none() {
+            return Err(Refused("the key was removed while the request waited".to_owned()));
+        }
+        tracing::debug!(key = %text::excerpt(&identity.comment), "signed");
         Ok(signature)
     }
 
@@ -242,7 +251,7 @@ impl<'a> Handler<'a> {
     }
 
     async fn add_provider(&self, add: AddProvider<'_>) -> Reply {
-        let provider = text::escape(add.provider.as_bytes());
+        let provider = shown_provider(add.provider);
         if !self.origin.binds().untouched() && !self.agent.settings.allow_remote_providers {
             tracing::warn!(provider, "provider not added: a connection bound to a session may not load libraries");
             return FAILURE;
@@ -267,24 +276,31 @@ impl<'a> Handler<'a> {
     }
 
     async fn lock(&self, passphrase: SecretSlice<u8>) -> Reply {
-        // It could never be unlocked again: an empty passphrase is a slip there.
         if passphrase.expose_secret().is_empty() {
+            tracing::info!("locking refused: the passphrase is empty");
             return FAILURE;
         }
-        let hashed = tokio::task::spawn_blocking(move || PassphraseHash::new(&passphrase)).await;
-        let Ok(Ok(hash)) = hashed else { return FAILURE };
-        let locked = self.agent.lock().lock(hash);
-        if locked.is_ok() {
+        let agent = Arc::clone(self.agent);
+        // To its end, whether or not the client waits for it: who asked for a lock relies on it.
+        let locking = tokio::spawn(async move {
+            let hashed = tokio::task::spawn_blocking(move || PassphraseHash::new(&passphrase)).await;
+            let Ok(Ok(hash)) = hashed else { return false };
+            agent.lock().lock(hash).is_ok()
+        });
+        let locked = locking.await.unwrap_or(false);
+        if locked {
             tracing::info!("locked");
         }
-        done(locked.is_ok())
+        done(locked)
     }
 
     async fn unlock(&self, passphrase: SecretSlice<u8>) -> Reply {
         // An empty passphrase is a slip, not a guess (as in OpenSSH).
-        let (Some(hash), false) = (self.agent.lock().hash(), passphrase.expose_secret().is_empty()) else {
+        if passphrase.expose_secret().is_empty() {
             return FAILURE;
-        };
+        }
+        let Ok(_turn) = self.agent.unlocking.acquire().await else { return FAILURE };
+        let Some(hash) = self.agent.lock().hash() else { return FAILURE };
         let compared = Arc::clone(&hash);
         let matched = tokio::task::spawn_blocking(move || compared.matches(&passphrase)).await.unwrap_or(false);
         if matched {
@@ -326,6 +342,16 @@ impl<'a> Handler<'a> {
             }
         }
     }
+}
+
+/// The fingerprint of a key that a client named, if it is one.
+fn named(blob: &[u8]) -> String {
+    PublicKey::from_blob(blob).map_or_else(|_| "not a key".to_owned(), |key| FingerprintHash::Sha256.of(&key))
+}
+
+/// How a provider is called in the log: without the part of a URI in which people put PINs.
+fn shown_provider(name: &str) -> String {
+    text::excerpt(name.split('?').next().unwrap_or_default().as_bytes())
 }
 
 /// Whether a request changes the agent rather than uses it.

@@ -17,7 +17,8 @@ pub fn path() -> Option<PathBuf> {
 
 /// Logs to standard error.
 pub fn to_stderr(debug: bool) {
-    tracing_subscriber::fmt().with_env_filter(filter(debug)).with_writer(io::stderr).init();
+    let colours = rustix::termios::isatty(rustix::stdio::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter(debug)).with_ansi(colours).with_writer(io::stderr).init();
 }
 
 /// Logs to the file at [`path`]; nowhere when it cannot be written.

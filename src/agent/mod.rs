@@ -9,6 +9,7 @@ mod handler;
 pub mod inventory;
 pub mod log;
 pub mod process;
+mod provider_policy;
 mod providers;
 mod question;
 mod running;
@@ -27,7 +28,8 @@ use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::{Keyring, Lock};
 use crate::origin::connection::{Assessor, Listener};
 use crate::policy::Preset;
-pub use providers::{ProviderPolicy, Providers};
+pub use provider_policy::ProviderPolicy;
+pub use providers::Providers;
 
 /// Descriptors kept free for workers, dialogs and files.
 const RESERVED_DESCRIPTORS: u64 = 64;
@@ -50,6 +52,8 @@ pub struct Agent {
     settings: Settings,
     keyring: Arc<Mutex<Keyring>>,
     lock: Mutex<Lock>,
+    /// How many passphrases are tried at the same time: a wrong one delays no other connection, but guessing in parallel gains nothing.
+    unlocking: Semaphore,
     providers: Providers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
@@ -69,6 +73,7 @@ impl Agent {
             settings,
             keyring,
             lock: Mutex::default(),
+            unlocking: Semaphore::new(2),
             providers,
             consent,
             assessor,
@@ -121,6 +126,7 @@ impl Agent {
                 keyring.purge(clock::now());
                 keyring.next_expiry()
             };
+            self.providers.expire(clock::now());
             let changed = self.expiry_changed.notified();
             match next {
                 Some(next) => drop(tokio::time::timeout(next.saturating_sub(clock::now()), changed).await),

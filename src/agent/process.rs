@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
@@ -84,31 +84,39 @@ pub struct Companion(OwnedFd);
 pub fn harden() -> io::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    sys::keep_from_children();
     let descriptors = rustix::process::getrlimit(Resource::Nofile);
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: descriptors.maximum, ..descriptors })?;
     rustix::process::umask(Mode::from_raw_mode(0o077));
     Ok(())
 }
 
-/// Removes the socket's file when dropped, in the process that made it.
+/// Removes the socket's file when dropped, in the process that made it, unless another file has taken its place.
 pub struct SocketFile {
     path: PathBuf,
+    identity: Option<(u64, u64)>,
     owner: Pid,
 }
 
 impl SocketFile {
     /// Takes care of a path from now on.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, owner: rustix::process::getpid() }
+        Self { identity: identity(&path), path, owner: rustix::process::getpid() }
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if rustix::process::getpid() == self.owner {
+        let is_ours = self.identity.is_some() && identity(&self.path) == self.identity;
+        if is_ours && rustix::process::getpid() == self.owner {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Why the agent ends.

@@ -9,43 +9,26 @@ use secrecy::{ExposeSecret, SecretSlice};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 
+use super::provider_policy::ProviderPolicy;
 use crate::backend::SignError;
-use crate::backend::pin::{PinError, PinPrompt};
+use crate::backend::pin::{PinError, PinPrompt, PinSource, RefusedPins};
 use crate::backend::pkcs11::error::TokenError;
 use crate::backend::pkcs11::uri::{BadUri, Uri};
-use crate::backend::pkcs11::{Module, ModuleSpec, Selector, TokenKey};
+use crate::backend::pkcs11::{Claimants, Module, ModuleSpec, Selector, TokenKey};
 use crate::keyring::{Identity, Keyring, Provider};
 use crate::pattern::PatternList;
-use crate::protocol::constraint::AssociatedCertificates;
-use crate::protocol::destination::DestinationConstraint;
 use crate::protocol::public_key::PublicKey;
 
 /// How long the first list waits for modules to show their tokens. Slow ones appear when they are ready.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
-
-/// The limits that a provider's keys were added with.
-#[derive(Debug, Clone)]
-pub struct ProviderPolicy {
-    /// Every use needs consent.
-    pub confirm: bool,
-    /// The only paths the keys may be used on; empty means any.
-    pub destinations: Arc<[DestinationConstraint]>,
-    /// Certificates for the keys, and whether they alone are listed.
-    pub certificates: AssociatedCertificates,
-    /// When the keys are forgotten, on [`crate::clock`].
-    pub expires: Option<Duration>,
-}
-
-impl Default for ProviderPolicy {
-    fn default() -> Self {
-        Self { confirm: false, destinations: [].into(), certificates: AssociatedCertificates::default(), expires: None }
-    }
-}
+/// Each provider costs a process or more.
+const MOST_PROVIDERS: usize = 64;
 
 /// The set of providers.
 pub struct Providers {
     keyring: Arc<Mutex<Keyring>>,
     prompt: Arc<dyn PinPrompt>,
+    refused: Arc<RefusedPins>,
     allowed: PatternList,
     configured: Vec<ModuleSpec>,
     active: Mutex<IndexMap<Provider, Active>>,
@@ -56,6 +39,33 @@ pub struct Providers {
 struct Active {
     module: Arc<Module>,
     policy: ProviderPolicy,
+}
+
+/// What a client calls a provider by.
+struct Named {
+    path: PathBuf,
+    /// By a URI; without what only the configuration may say, such as the file of a PIN.
+    selector: Option<Selector>,
+}
+
+impl Named {
+    fn parse(name: &str) -> Result<Self, AddError> {
+        if !Uri::is_meant(name) {
+            return Ok(Self { path: PathBuf::from(name), selector: None });
+        }
+        let mut uri = Uri::parse(name)?;
+        let path = uri.module_path.take().ok_or(AddError::NoModulePath)?;
+        uri.pin_source = None;
+        Ok(Self { path, selector: Some(Selector::Uri(uri)) })
+    }
+
+    /// The provider's name in the keyring: by the module's real path, so that every link to it means the same.
+    fn provider(&self, real: &Path) -> Provider {
+        match &self.selector {
+            Some(Selector::Uri(uri)) => format!("{uri}?module-path={}", real.display()).into(),
+            _ => real.display().to_string().into(),
+        }
+    }
 }
 
 /// Why a provider was not added.
@@ -82,6 +92,9 @@ pub enum AddError {
     /// The URI is out of form.
     #[error(transparent)]
     Uri(#[from] BadUri),
+    /// More providers than anybody needs.
+    #[error("{MOST_PROVIDERS} providers are in use already; remove one with ssh-add -e")]
+    TooMany,
     /// The URI names no module.
     #[error("the URI names no module; add ?module-path=/path/to/module.so")]
     NoModulePath,
@@ -109,7 +122,9 @@ impl Providers {
     ) -> (Self, UnboundedReceiver<PathBuf>) {
         let (changes, receiver) = tokio::sync::mpsc::unbounded_channel();
         let first_look = watch::Sender::new(configured.is_empty());
-        let providers = Self { keyring, prompt, allowed, configured, active: Mutex::default(), changes, first_look };
+        let refused = Arc::default();
+        let providers =
+            Self { keyring, prompt, refused, allowed, configured, active: Mutex::default(), changes, first_look };
         (providers, receiver)
     }
 
@@ -117,7 +132,8 @@ impl Providers {
     pub async fn start(&self) {
         let mut looks = tokio::task::JoinSet::new();
         for spec in &self.configured {
-            let module = Module::new(spec.clone(), Arc::clone(&self.prompt), self.changes.clone());
+            let module =
+                Module::new(spec.clone(), Arc::clone(&self.prompt), Arc::clone(&self.refused), self.changes.clone());
             let active = Active { module: Arc::clone(&module), policy: ProviderPolicy::default() };
             self.active().insert(provider_of(&spec.path), active);
             let changes = self.changes.clone();
@@ -141,7 +157,7 @@ impl Providers {
         looks.detach_all();
         for (provider, active) in self.active().iter() {
             // Taken out first, so that the order is that of the configuration and not of the modules' speed.
-            self.keyring.lock().unwrap_or_else(PoisonError::into_inner).remove_provider(provider);
+            lock(&self.keyring).remove_provider(provider);
             sync(&self.keyring, provider, active);
         }
         self.first_look.send_replace(true);
@@ -181,21 +197,19 @@ impl Providers {
     /// # Errors
     /// The module is not allowed or not usable, the PIN is wrong, or there is no key.
     pub async fn add(&self, name: &str, pin: SecretSlice<u8>, policy: ProviderPolicy) -> Result<usize, AddError> {
-        let (path, selector) = match Uri::is_meant(name) {
-            true => {
-                let uri = Uri::parse(name)?;
-                (uri.module_path.clone().ok_or(AddError::NoModulePath)?, Some(Selector::Uri(uri)))
-            }
-            false => (PathBuf::from(name), None),
-        };
-        let real = self.permitted(&path)?;
-        let provider: Provider = if selector.is_some() { name.into() } else { provider_of(&real) };
-        let module = self.module_for(&provider, &real, selector);
+        let named = Named::parse(name)?;
+        let real = self.permitted(&named.path)?;
+        let provider = named.provider(&real);
+        let module = self.module_for(&provider, &real, named.selector)?;
         module.scan().await?;
+        let mut proved = false;
         if !pin.expose_secret().is_empty() {
             match &module.tokens_wanting_pin()[..] {
                 [] => {}
-                [token] => token.unlock_with(pin).await?,
+                [token] => {
+                    token.unlock_with(pin).await?;
+                    proved = true;
+                }
                 several => {
                     let tokens: Vec<String> = several.iter().map(|token| token.name().label.clone()).collect();
                     let refusal = PinError::Ambiguous { count: several.len(), tokens: tokens.join(", ") };
@@ -203,11 +217,16 @@ impl Providers {
                 }
             }
         }
+        let policy = match self.active().get(&provider) {
+            Some(before) if !proved => policy.at_least(&before.policy),
+            _ => policy,
+        };
         let active = Active { module, policy };
         let count = active.module.offered().len();
         if count == 0 {
             return Err(AddError::NoKeys { path: real.display().to_string() });
         }
+        lock(&self.keyring).show_again(&provider);
         sync(&self.keyring, &provider, &active);
         self.active().insert(provider, active);
         Ok(count)
@@ -215,9 +234,10 @@ impl Providers {
 
     /// Removes a provider's keys, forgets its PINs and ends its logins; whether it was there.
     pub fn remove(&self, name: &str) -> bool {
-        let provider = if Uri::is_meant(name) { name.into() } else { provider_of(Path::new(name)) };
+        let Ok(named) = Named::parse(name) else { return false };
+        let provider = named.provider(&std::fs::canonicalize(&named.path).unwrap_or_else(|_| named.path.clone()));
         let removed = self.active().shift_remove(&provider);
-        self.keyring.lock().unwrap_or_else(PoisonError::into_inner).remove_provider(&provider);
+        lock(&self.keyring).remove_provider(&provider);
         if let Some(gone) = &removed {
             gone.module.release();
         }
@@ -231,17 +251,38 @@ impl Providers {
         }
     }
 
+    /// Removes the providers whose time is over: the PINs that came with them are not to outlive them.
+    pub fn expire(&self, now: Duration) {
+        self.active().retain(|_, active| {
+            let is_over = active.policy.expires.is_some_and(|expires| expires <= now);
+            if is_over {
+                active.module.release();
+            }
+            !is_over
+        });
+    }
+
     /// The module behind a provider name: the one in use, the one the configuration describes, or a new one.
-    fn module_for(&self, provider: &Provider, real: &Path, selector: Option<Selector>) -> Arc<Module> {
+    ///
+    /// Keys that a client selects by a URI are not the configuration's, and so is their PIN: whoever uses them is asked for it.
+    fn module_for(
+        &self,
+        provider: &Provider,
+        real: &Path,
+        selector: Option<Selector>,
+    ) -> Result<Arc<Module>, AddError> {
         if let Some(active) = self.active().get(provider) {
-            return Arc::clone(&active.module);
+            return Ok(Arc::clone(&active.module));
+        }
+        if self.active().len() >= MOST_PROVIDERS {
+            return Err(AddError::TooMany);
         }
         let configured = self.configured.iter().find(|spec| is_same(&spec.path, real)).cloned();
         let mut spec = configured.unwrap_or_else(|| ModuleSpec { path: real.to_owned(), ..ModuleSpec::default() });
         if let Some(selector) = selector {
-            spec.keys = vec![selector];
+            spec = ModuleSpec { keys: vec![selector], pin: PinSource::Ask, claimants: Claimants::default(), ..spec };
         }
-        Module::new(spec, Arc::clone(&self.prompt), self.changes.clone())
+        Ok(Module::new(spec, Arc::clone(&self.prompt), Arc::clone(&self.refused), self.changes.clone()))
     }
 
     fn permitted(&self, path: &Path) -> Result<PathBuf, AddError> {
@@ -264,7 +305,7 @@ impl Providers {
     }
 }
 
-/// How a module is called in the keyring: by its real path, so that every link to it means the same.
+/// How a module of the configuration is called in the keyring: by its real path.
 fn provider_of(path: &Path) -> Provider {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string().into()
 }
@@ -297,5 +338,9 @@ fn sync(keyring: &Mutex<Keyring>, provider: &Provider, active: &Active) {
             .filter(|certificate| certificate.material() == key.public().material());
         identities.extend(own.map(|certificate| identity(certificate, &key)));
     }
-    keyring.lock().unwrap_or_else(PoisonError::into_inner).replace_provider(provider, identities);
+    lock(keyring).replace_provider(provider, identities);
+}
+
+fn lock(keyring: &Mutex<Keyring>) -> MutexGuard<'_, Keyring> {
+    keyring.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,9 +6,6 @@ use crate::origin::classify::{Judgement, Origin};
 use crate::protocol::payload::Payload;
 use crate::text;
 
-/// The longest piece of text from elsewhere that is shown, in characters.
-const LONGEST: usize = 64;
-
 /// What is asked when the agent judges origins.
 pub(super) fn about(judgement: &Judgement, payload: &Payload<'_>, comment: &[u8], fingerprint: &str) -> String {
     let headline = match judgement.origin {
@@ -19,17 +16,18 @@ pub(super) fn about(judgement: &Judgement, payload: &Payload<'_>, comment: &[u8]
     };
     format!(
         "{headline}\n{}\n{}\nAllow use of key {}?\nKey fingerprint {fingerprint}.",
-        cut(&text::escape(judgement.reason.as_bytes()), 3 * LONGEST),
+        text::escape(judgement.reason.as_bytes()),
         wish(payload),
-        shown(comment),
+        text::excerpt(comment),
     )
 }
 
 /// What stock ssh-agent asks: the words that people and programs who switch over know.
 pub(super) fn stock(payload: &Payload<'_>, is_restricted: bool, comment: &[u8], fingerprint: &str) -> String {
-    let mut question = format!("Allow use of key {}?\nKey fingerprint {fingerprint}.", shown(comment));
+    let mut question = format!("Allow use of key {}?\nKey fingerprint {fingerprint}.", text::excerpt(comment));
     if let (true, Some(login)) = (is_restricted, payload.login()) {
-        question += &format!("\npublic key authentication request for user \"{}\" to listed host", shown(login.user));
+        question +=
+            &format!("\npublic key authentication request for user \"{}\" to listed host", text::excerpt(login.user));
     }
     question
 }
@@ -37,28 +35,18 @@ pub(super) fn stock(payload: &Payload<'_>, is_restricted: bool, comment: &[u8], 
 fn wish(payload: &Payload<'_>) -> String {
     match payload {
         Payload::BoundLogin { login, .. } => {
-            format!("wants to log in as \"{}\" at one host, whose key is in the request", shown(login.user))
+            format!("wants to log in as \"{}\" at one host, whose key is in the request", text::excerpt(login.user))
         }
-        Payload::Login(login) => format!("wants to log in as \"{}\" at a host that is not known", shown(login.user)),
-        Payload::SshSig { namespace } => format!("wants a signature (namespace \"{}\")", shown(namespace)),
+        Payload::Login(login) => {
+            format!("wants to log in as \"{}\" at a host that is not known", text::excerpt(login.user))
+        }
+        Payload::SshSig { namespace } => format!("wants a signature (namespace \"{}\")", text::excerpt(namespace)),
         Payload::Certificate(certificate) => {
             let kind = if certificate.is_host { "host" } else { "user" };
-            let principals: Vec<String> =
-                certificate.principals.iter().map(|principal| text::escape(principal)).collect();
-            format!("wants a {kind} certificate signed for \"{}\"", cut(&principals.join(","), LONGEST))
+            let principals = certificate.principals.join(&b',');
+            format!("wants a {kind} certificate signed for \"{}\"", text::excerpt(&principals))
         }
         Payload::Raw => "wants a signature over data of unknown meaning".to_owned(),
-    }
-}
-
-fn shown(octets: &[u8]) -> String {
-    cut(&text::escape(octets), LONGEST)
-}
-
-fn cut(text: &str, longest: usize) -> String {
-    match text.char_indices().nth(longest) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
     }
 }
 

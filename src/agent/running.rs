@@ -35,6 +35,7 @@ pub(super) fn live(
     let end = runtime.block_on(async {
         let signals = Signals::register().map_err(cannot)?;
         let (socket, companion) = begin(&options)?;
+        socket.claim();
         let owned = socket.owned;
         let _file = owned.then(|| SocketFile::new(socket.path.clone()));
         let end = serve(options, surroundings, socket, companion, signals).await.map_err(cannot)?;
@@ -83,6 +84,7 @@ async fn serve(
             }
         });
     }
+    tracing::info!("listening at {}", socket.path.display());
     let place = Listener { kind: Kind::Agent, path: Some(socket.path) };
     let follow = async {
         agent.providers.start().await;

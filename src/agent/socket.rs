@@ -134,6 +134,21 @@ impl AgentSocket {
         Self::replacing_stale(&private_folder()?.join("agent.sock"))
     }
 
+    /// Tells the kernel that this process is the one that listens now, after the one that opened the socket has split it off: clients see
+    /// its process id.
+    pub fn claim(&self) {
+        // The socket listens already; at worst it goes on under the old process id.
+        let _ = rustix::net::listen(&self.listener, BACKLOG);
+    }
+
+    /// The agent that listens at the user's fixed place already: the path, and its process.
+    pub fn running_at_well_known() -> Option<(PathBuf, u32)> {
+        let path = private_folder().ok()?.join("agent.sock");
+        let agent = rustix::net::sockopt::socket_peercred(UnixStream::connect(&path).ok()?).ok()?;
+        let is_ours = agent.uid == rustix::process::getuid();
+        is_ours.then(|| (path, agent.pid.as_raw_nonzero().get().unsigned_abs()))
+    }
+
     /// Listens where ssh-agent does since 10.1: `~/.ssh/agent/s.HOST.agent.RANDOM`, out of reach for programs that may see `/tmp` only.
     ///
     /// # Errors

@@ -2,11 +2,14 @@
 //!
 //! A PIN is presented to the token it was given for, once per decision of a person, and forgotten at the first refusal.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use secrecy::{ExposeSecret, SecretSlice};
 
 use super::BoxFuture;
+use crate::ipc::TokenName;
 
 /// A PIN; overwritten when dropped, never printed.
 pub type Pin = SecretSlice<u8>;
@@ -82,7 +85,9 @@ pub enum PinError {
         token: String,
     },
     /// A stored PIN would be the last try.
-    #[error("the next wrong PIN locks token {token:?}, so a stored PIN is not tried; enter it in a dialog")]
+    #[error(
+        "the next wrong PIN locks token {token:?}, so a stored PIN is not tried; type it in a dialog or with `ssh-add -s MODULE`"
+    )]
     FinalTry {
         /// The token's label.
         token: String,
@@ -103,9 +108,26 @@ pub enum PinError {
         /// What is wrong, and the remedy.
         reason: String,
     },
+    /// Another PIN than the one in force was given.
+    #[error("the PIN is not the one that token {token:?} accepted before; it was not presented, and no try is spent")]
+    Mismatch {
+        /// The token's label.
+        token: String,
+    },
+    /// Whose PIN it is cannot be told yet.
+    #[error(
+        "not all modules have shown their tokens yet, so it is not certain whose the given PIN is; try again in a moment"
+    )]
+    TooEarly,
+    /// The PIN was withdrawn while the request waited.
+    #[error("the PIN of token {token:?} was forgotten while the request waited; ask again")]
+    Forgotten {
+        /// The token's label.
+        token: String,
+    },
     /// One PIN, several tokens.
     #[error(
-        "one PIN was given but {count} tokens want one ({tokens}); a PIN goes only to the token it is meant for: name the token by a pkcs11: URI with pin-source="
+        "one PIN was given but {count} tokens want one ({tokens}); a PIN goes only to the token it is meant for: select one with `keys`, or name the token by a pkcs11: URI with pin-source="
     )]
     Ambiguous {
         /// How many tokens.
@@ -133,7 +155,7 @@ pub enum PinSource {
     /// The first line of a file, read at each use.
     File(PathBuf),
     /// Given once, at start, through a file descriptor.
-    Given(std::sync::Arc<Pin>),
+    Given(Arc<Pin>),
 }
 
 impl PinSource {
@@ -159,6 +181,56 @@ impl PinSource {
     }
 }
 
+/// How often the outcome of presenting one PIN may stay unknown, because the module hung or crashed over it, before it counts as refused.
+/// Most cards lock at the third wrong PIN.
+const MOST_DOUBTS: u8 = 2;
+
+/// The unattended PINs that tokens refused. None of them is presented to that token again: not after the token came back, not by another
+/// module that shows it, not because a file still says the same.
+#[derive(Default)]
+pub struct RefusedPins(Mutex<HashMap<TokenName, Refused>>);
+
+struct Refused {
+    pin: Arc<Pin>,
+    /// How often it was presented without a known outcome; at the limit it is refused.
+    doubts: u8,
+}
+
+impl RefusedPins {
+    /// Remembers a refusal.
+    pub fn note(&self, token: &TokenName, pin: &Arc<Pin>) {
+        self.lock().insert(token.clone(), Refused { pin: Arc::clone(pin), doubts: MOST_DOUBTS });
+    }
+
+    /// Remembers that nobody knows what came of presenting it.
+    pub fn doubt(&self, token: &TokenName, pin: &Arc<Pin>) {
+        let mut refused = self.lock();
+        match refused.get_mut(token).filter(|refused| is_same(&refused.pin, pin)) {
+            Some(refused) => refused.doubts = refused.doubts.saturating_add(1),
+            None => drop(refused.insert(token.clone(), Refused { pin: Arc::clone(pin), doubts: 1 })),
+        }
+    }
+
+    /// Forgets it, because a PIN was accepted since.
+    pub fn clear(&self, token: &TokenName) {
+        self.lock().remove(token);
+    }
+
+    /// Whether this PIN is one that the token refused.
+    pub fn contains(&self, token: &TokenName, pin: &Pin) -> bool {
+        self.lock().get(token).is_some_and(|refused| refused.doubts >= MOST_DOUBTS && is_same(&refused.pin, pin))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TokenName, Refused>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Compares two PINs in a time that tells nothing but their length.
+pub fn is_same(one: &Pin, other: &Pin) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(one.expose_secret(), other.expose_secret()).is_ok()
+}
+
 /// The longest PIN that is read from a file or descriptor, in octets.
 pub const MAX_PIN: usize = 255;
 
@@ -171,11 +243,17 @@ pub fn first_line(mut octets: zeroize::Zeroizing<Vec<u8>>) -> Option<Pin> {
 
 fn read_file(path: &Path) -> Result<Pin, PinError> {
     use std::io::Read as _;
-    use std::os::unix::fs::MetadataExt as _;
+    use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
     let fail = |reason: String| PinError::File { path: path.display().to_string(), reason };
-    let file = std::fs::File::open(path).map_err(|error| fail(error.to_string()))?;
+    // A pipe would make the agent wait for whoever holds its other end.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path);
+    let file = file.map_err(|error| fail(error.to_string()))?;
     let metadata = file.metadata().map_err(|error| fail(error.to_string()))?;
-    if metadata.is_file() && metadata.mode() & 0o077 != 0 {
+    if !metadata.is_file() {
+        return Err(fail("it is not a regular file; to pass a PIN through a pipe use --pin-fd".to_owned()));
+    }
+    if metadata.mode() & 0o077 != 0 {
         return Err(fail("others may read it; chmod 600 it".to_owned()));
     }
     let mut octets = zeroize::Zeroizing::new(Vec::with_capacity(MAX_PIN + 2));
@@ -189,6 +267,21 @@ mod tests {
 
     fn line(text: &[u8]) -> Option<Vec<u8>> {
         first_line(zeroize::Zeroizing::new(text.to_vec())).map(|pin| pin.expose_secret().to_vec())
+    }
+
+    #[test]
+    fn a_refused_pin_stays_refused_until_another_is_accepted() {
+        let token = TokenName { manufacturer: "m".into(), model: "o".into(), serial: "s".into(), label: "l".into() };
+        let pin = |text: &str| -> Arc<Pin> { Arc::new(text.as_bytes().to_vec().into()) };
+        let refused = RefusedPins::default();
+        refused.doubt(&token, &pin("1234"));
+        assert!(!refused.contains(&token, &pin("1234")));
+        refused.doubt(&token, &pin("1234"));
+        assert!(refused.contains(&token, &pin("1234")));
+        assert!(!refused.contains(&token, &pin("5678")));
+        refused.clear(&token);
+        refused.note(&token, &pin("1234"));
+        assert!(refused.contains(&token, &pin("1234")));
     }
 
     #[test]

@@ -104,7 +104,14 @@ fn ecdsa(curve: Curve, point: &[u8], d: &[u8]) -> Result<EcdsaKeyPair, Malformed
     EcdsaKeyPair::from_private_key_and_public_key(algorithm, &padded, point).map_err(|_| mismatch())
 }
 
+/// The largest RSA modulus that the crypto library takes, in octets.
+const LARGEST_RSA: usize = 1024;
+
 fn rsa(n: &[u8], e: &[u8], d: &[u8], iqmp: &[u8], p: &[u8], q: &[u8]) -> Result<RsaKeyPair, Malformed> {
+    // Before any arithmetic: its time grows with the square of the length.
+    if [n, e, d, iqmp, p, q].iter().any(|number| number.len() > LARGEST_RSA) {
+        return Err(Malformed::new("RSA key has more than 8192 bits"));
+    }
     let d_p = reduce(d, p)?;
     let d_q = reduce(d, q)?;
     RsaKeyPair::from_components(&KeyPairComponents {

@@ -87,7 +87,7 @@ pub(super) struct Arguments {
     command: Vec<OsString>,
 }
 
-/// ssh-agent's command line.
+/// An SSH agent for keys that live in hardware, with the command line of ssh-agent
 #[derive(Parser)]
 #[command(name = "ssh-agent", disable_help_subcommand = true, max_term_width = 100)]
 struct SshAgent {
@@ -134,9 +134,9 @@ pub(super) fn run(arguments: Arguments, mode: Mode) -> Result<ExitCode, Failure>
     }
     let extras = Extras::read(&arguments.options)?;
     let hash = match &arguments.hash {
-        Some(name) => {
-            FingerprintHash::parse(name).ok_or_else(|| Failure::fatal(format!("Invalid hash algorithm {name:?}")))?
-        }
+        Some(name) => FingerprintHash::parse(name).ok_or_else(|| {
+            Failure::fatal(format!("Invalid hash algorithm {name:?}; choose md5, sha256, sha384 or sha512"))
+        })?,
         None => FingerprintHash::default(),
     };
     let allowed = match &arguments.allowed[..] {
@@ -216,10 +216,17 @@ fn pin_source(file: Option<PathBuf>, descriptor: Option<u32>) -> Result<PinSourc
             PinSource::File(file.clone()).read().map_err(|error| error.to_string())?;
             Ok(PinSource::File(file))
         }
+        (None, Some(descriptor @ 0..=2)) => {
+            Err(format!("--pin-fd {descriptor}: that is a standard stream; use 3 or above"))
+        }
         (None, Some(descriptor)) => {
             use std::io::Read as _;
-            let fail = |error: std::io::Error| format!("--pin-fd {descriptor}: {error}");
-            let file = std::fs::File::open(format!("/proc/self/fd/{descriptor}")).map_err(fail)?;
+            let fail = |error: std::io::Error| {
+                format!("--pin-fd {descriptor}: descriptor {descriptor} cannot be read: {error}")
+            };
+            // Closed when it was read: neither the agent nor the command has any further business with it.
+            let number = i32::try_from(descriptor).unwrap_or(i32::MAX);
+            let file = std::fs::File::from(crate::sys::adopt_passed(number).map_err(fail)?);
             let mut octets = zeroize::Zeroizing::new(Vec::with_capacity(MAX_PIN + 2));
             file.take(MAX_PIN as u64 + 1).read_to_end(&mut octets).map_err(fail)?;
             let pin = first_line(octets).ok_or_else(|| {

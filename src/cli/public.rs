@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     };
     match (wanted.is_empty(), &arguments.key) {
         (true, Some(key)) => Err(format!("no key matches {key:?}; `hardkey list` shows what there is")),
-        (true, None) => Err("no keys; `hardkey list` shows where keys were looked for".to_owned()),
+        (true, None) => Err("no keys; name a module in the configuration, or look into the agent's log".to_owned()),
         _ => super::print(&wanted.iter().map(|entry| format!("{}\n", entry.public_key)).collect::<String>()),
     }
 }

@@ -22,8 +22,8 @@ use crate::backend::pin::{MAX_PIN, Pin};
 /// The hidden subcommand that runs [`serve`].
 pub const SUBCOMMAND: &str = "prompt";
 
-/// The crate panics on lines of a thousand octets, counted after escaping; three octets is the longest escape.
-const LONGEST_TEXT: usize = 300;
+/// The crate panics on lines of a thousand octets, counted after it has escaped them.
+const LONGEST_LINE: usize = 900;
 
 const ALLOWED: u8 = b'y';
 const DECLINED: u8 = b'n';
@@ -178,9 +178,30 @@ fn show(question: &Question) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
     }
 }
 
+/// Cuts a text such that it fits one line of the Assuan protocol, in which line breaks and percent signs take three octets.
 fn cut(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_TEXT) {
+    let mut length = 0;
+    let cost = |character: char| if matches!(character, '%' | '\n' | '\r') { 3 } else { character.len_utf8() };
+    let end = text.char_indices().find(|(_, character)| {
+        length += cost(*character);
+        length > LONGEST_LINE
+    });
+    match end {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_any_kind_is_cut_to_fit() {
+        for character in ['a', '%', '\n', '鍵', '🔑'] {
+            let escaped = cut(&character.to_string().repeat(2000)).replace(['%', '\n'], "%25");
+            assert!((890..960).contains(&escaped.len()), "{character:?}: {}", escaped.len());
+        }
+        assert_eq!(cut("short"), "short");
     }
 }

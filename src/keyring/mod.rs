@@ -5,6 +5,7 @@
 
 mod lock;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub struct Identity {
 #[derive(Default)]
 pub struct Keyring {
     identities: IndexMap<Arc<[u8]>, Arc<Identity>>,
+    /// Token keys that were removed one by one: they stay away although their token still shows them.
+    hidden: HashSet<(Provider, Arc<[u8]>)>,
     answer: Option<Arc<[u8]>>,
     next_expiry: Option<Duration>,
 }
@@ -54,31 +57,41 @@ impl Keyring {
     }
 
     /// Makes the identities of a provider exactly these. Keys that stay keep their place; keys added by others are left alone.
-    pub fn replace_provider(&mut self, provider: &str, identities: Vec<Identity>) {
-        self.identities.retain(|blob, known| {
-            known.provider.as_deref() != Some(provider) || identities.iter().any(|new| new.public.blob() == blob)
-        });
+    pub fn replace_provider(&mut self, provider: &Provider, identities: Vec<Identity>) {
+        let new: HashSet<Arc<[u8]>> = identities.iter().map(|identity| Arc::clone(identity.public.blob())).collect();
+        let is_theirs = |known: &Identity| known.provider.as_ref() == Some(provider);
+        self.identities.retain(|blob, known| !is_theirs(known) || new.contains(blob));
         for identity in identities {
-            let taken = self.identities.get(identity.public.blob());
-            if taken.is_none_or(|known| known.provider.as_deref() == Some(provider)) {
-                self.identities.insert(Arc::clone(identity.public.blob()), Arc::new(identity));
+            let blob = Arc::clone(identity.public.blob());
+            let is_free = self.identities.get(&blob).is_none_or(|known| is_theirs(known));
+            if is_free && !self.hidden.contains(&(Arc::clone(provider), Arc::clone(&blob))) {
+                self.identities.insert(blob, Arc::new(identity));
             }
         }
         self.changed();
     }
 
+    /// Lets a provider's keys show again that were removed one by one.
+    pub fn show_again(&mut self, provider: &Provider) {
+        self.hidden.retain(|(hidden, _)| hidden != provider);
+    }
+
     /// Removes one identity; whether it was there.
     pub fn remove(&mut self, blob: &[u8], now: Duration) -> bool {
         self.purge(now);
-        let found = self.identities.shift_remove(blob).is_some();
+        let removed = self.identities.shift_remove(blob);
+        if let Some(provider) = removed.as_ref().and_then(|identity| identity.provider.clone()) {
+            self.hidden.insert((provider, Arc::from(blob)));
+        }
         self.changed();
-        found
+        removed.is_some()
     }
 
     /// Removes the identities of a provider; how many there were.
-    pub fn remove_provider(&mut self, provider: &str) -> usize {
+    pub fn remove_provider(&mut self, provider: &Provider) -> usize {
         let before = self.identities.len();
-        self.identities.retain(|_, identity| identity.provider.as_deref() != Some(provider));
+        self.identities.retain(|_, identity| identity.provider.as_ref() != Some(provider));
+        self.show_again(provider);
         self.changed();
         before - self.identities.len()
     }
@@ -199,12 +212,27 @@ mod tests {
     fn a_provider_takes_away_only_its_own_keys() {
         let mut keyring = Keyring::default();
         keyring.add(identity(1, None));
-        keyring.replace_provider("a", vec![identity(2, Some("a")), identity(3, Some("a")), identity(1, Some("a"))]);
-        keyring.replace_provider("b", vec![identity(4, Some("b"))]);
+        let (a, b): (Provider, Provider) = ("a".into(), "b".into());
+        keyring.replace_provider(&a, vec![identity(2, Some("a")), identity(3, Some("a")), identity(1, Some("a"))]);
+        keyring.replace_provider(&b, vec![identity(4, Some("b"))]);
         assert_eq!(order(&keyring), [1, 2, 3, 4]);
-        keyring.replace_provider("a", vec![identity(3, Some("a"))]);
+        keyring.replace_provider(&a, vec![identity(3, Some("a"))]);
         assert_eq!(order(&keyring), [1, 3, 4]);
-        assert_eq!(keyring.remove_provider("a"), 1);
+        assert_eq!(keyring.remove_provider(&a), 1);
         assert_eq!(order(&keyring), [1, 4]);
+    }
+
+    #[test]
+    fn a_token_key_that_was_removed_stays_away_until_its_provider_is_added_again() {
+        let mut keyring = Keyring::default();
+        let provider: Provider = "a".into();
+        let keys = || vec![identity(1, Some("a")), identity(2, Some("a"))];
+        keyring.replace_provider(&provider, keys());
+        assert!(keyring.remove(identity(1, None).public.blob(), Duration::ZERO));
+        keyring.replace_provider(&provider, keys());
+        assert_eq!(order(&keyring), [2]);
+        keyring.show_again(&provider);
+        keyring.replace_provider(&provider, keys());
+        assert_eq!(order(&keyring), [2, 1]);
     }
 }

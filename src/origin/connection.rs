@@ -71,6 +71,9 @@ impl Assessor {
 
     /// Takes in a connection just accepted. To be called for every connection in the order of acceptance, also for those that
     /// never say anything: an `ssh` looks whether there is an agent by connecting once.
+    ///
+    /// The connection holds one or two descriptors of its own, one of them of the socket; it is to be dropped with the socket,
+    /// or the client will not see it closed.
     #[must_use]
     pub fn accept(self: &Arc<Self>, socket: impl AsFd, listener: &Arc<Listener>) -> Connection {
         let peer = Peer::of(&socket);
@@ -100,7 +103,7 @@ impl Assessor {
             return Err(Unknown::new("it runs as another user"));
         }
         let file = self.trust.recognise(process.executable.as_ref().map_err(Clone::clone)?)?;
-        let theirs = process.namespaces.as_ref().map_err(Clone::clone)?;
+        let theirs = process.namespaces()?;
         let ours = self.namespaces.as_ref().map_err(Clone::clone)?;
         if (theirs.user, theirs.pid) != (ours.user, ours.pid) {
             return Err(Unknown::new("it runs in a container or another namespace"));

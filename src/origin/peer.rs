@@ -59,8 +59,6 @@ pub struct Process {
     pub executable: Result<Executable, Unknown>,
     /// Its argument vector. Any octets, any length up to 512 KiB: escape before showing.
     pub arguments: Result<Vec<OsString>, Unknown>,
-    /// Its namespaces.
-    pub namespaces: Result<Namespaces, Unknown>,
     directory: ProcDir,
 }
 
@@ -156,7 +154,6 @@ impl Process {
             stat,
             executable: directory.executable(),
             arguments: directory.arguments(),
-            namespaces: directory.namespaces(),
             directory,
         })
     }
@@ -175,6 +172,14 @@ impl Process {
     /// The process has ended.
     pub fn stat_now(&self) -> Result<Stat, Unknown> {
         self.directory.stat()
+    }
+
+    /// The namespaces the process is in.
+    ///
+    /// # Errors
+    /// The process has ended or may not be looked into.
+    pub fn namespaces(&self) -> Result<Namespaces, Unknown> {
+        self.directory.namespaces()
     }
 
     /// Whether the process holds a listening Unix socket now.

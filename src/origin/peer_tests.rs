@@ -15,7 +15,7 @@ fn a_real_client_is_known_by_its_program_arguments_and_parents() {
     assert_eq!(process.executable.as_ref().expect("program").path, PathBuf::from("/usr/bin/socat"));
     assert_eq!(process.arguments.as_ref().expect("arguments")[0], "socat");
     assert_eq!(process.ancestors()[0].pid, i32::try_from(std::process::id()).expect("pid"));
-    assert_eq!(process.namespaces, ProcDir::own().expect("own").namespaces());
+    assert_eq!(process.namespaces(), ProcDir::own().expect("own").namespaces());
     assert!(!process.stat.forked_without_exec());
     assert!(process.age() < Duration::from_secs(60));
     assert_eq!(process.environment().expect("environment").value("SPICE"), Some(OsStr::new("mace=x")));

@@ -10,6 +10,7 @@ use ssh_key::public::KeyData;
 
 use super::Malformed;
 use super::wire::{Put, Reader};
+use crate::text;
 
 /// The suffix of certificate algorithm names (OpenSSH PROTOCOL.certkeys).
 const CERTIFICATE_SUFFIX: &str = "-cert-v01@openssh.com";
@@ -197,7 +198,7 @@ impl PublicKey {
     /// Unknown key type, truncated, left-over octets, or a point or number out of form.
     pub fn from_blob(blob: &[u8]) -> Result<Self, Malformed> {
         let name = Reader::new(blob).text()?;
-        let bad = |error| Malformed(format!("public key of type {name:?}: {error}"));
+        let bad = |error| Malformed(format!("public key of type {}: {error}", text::excerpt(name.as_bytes())));
         let (material, certificate) = if name.ends_with(CERTIFICATE_SUFFIX) {
             let certificate = Certificate::from_bytes(blob).map_err(bad)?;
             (KeyMaterial::from_key_data(certificate.public_key())?, Some(Arc::new(certificate)))

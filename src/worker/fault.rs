@@ -24,7 +24,7 @@ pub(super) fn of_sign(rv: CK_RV) -> ModuleFault {
 
 /// A failure that the worker itself found.
 pub(super) fn new(kind: FaultKind, text: impl Into<String>) -> ModuleFault {
-    ModuleFault { kind, text: text.into(), tries: TriesLeft::NoWarning }
+    ModuleFault { kind, text: text.into(), tries: TriesLeft::NoWarning, pin_at_stake: false }
 }
 
 /// `CKR_…` as the standard spells it, from the crate's spelling.

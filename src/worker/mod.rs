@@ -18,6 +18,9 @@ use crate::ipc::{self, Answer, Call, FaultKind, MAX_IPC};
 use crate::protocol::frame::FrameBuffer;
 use module::Module;
 
+/// What a process may have open unless it asks for more, on most systems.
+const MOST_DESCRIPTORS: u64 = 1024;
+
 /// Serves calls from the socket on standard input until it closes.
 ///
 /// # Errors
@@ -67,6 +70,10 @@ fn harden() -> io::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The agent needs many descriptors, and some modules walk through as many as they might have.
+    let descriptors = rustix::process::getrlimit(Resource::Nofile);
+    let current = descriptors.current.map(|current| current.min(MOST_DESCRIPTORS));
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current, ..descriptors })?;
     Ok(())
 }
 

@@ -71,29 +71,28 @@ impl Module {
         even_final_try: bool,
     ) -> Result<TokenSeen, ModuleFault> {
         let (slot, info) = find(&self.context, token)?;
-        match tries(&info) {
-            TriesLeft::Locked => return Err(fault::new(FaultKind::PinLocked, "the token says that its PIN is locked")),
-            TriesLeft::Final if !even_final_try => {
-                return Err(fault::new(FaultKind::FinalTry, "the token says that this is the final try"));
-            }
-            _ => {}
-        }
+        check_tries(&info, even_final_try)?;
         if !info.user_pin_initialized() && !info.protected_authentication_path() {
             return Err(fault::new(FaultKind::PinLocked, "no user PIN was ever set on the token"));
         }
-        let open = open(&self.context, &mut self.sessions, token)?;
-        if !open.logged_in {
-            match user_login(&open.session, UserType::User, pin) {
-                Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
-                Err(error) => {
-                    let mut fault = self.failed(token, fault::of(error));
-                    fault.tries = self.context.get_token_info(slot).map_or(fault.tries, |info| tries(&info));
-                    return Err(fault);
-                }
-            }
-            open.logged_in = true;
-            open.handles.clear();
+        if self.sessions.get(token).is_some_and(|open| open.slot != slot) {
+            // The token moved to another slot; the old session may be with whatever is in the old one now.
+            self.sessions.remove(token);
         }
+        let open = open(&self.context, &mut self.sessions, token)?;
+        if open.logged_in {
+            // A token that is logged in would take any PIN for right.
+            let _ = open.session.logout();
+            open.logged_in = false;
+        }
+        open.handles.clear();
+        if let Err(error) = log_in_anew(&open.session, pin) {
+            let mut fault = self.failed(token, fault::of(error));
+            fault.pin_at_stake = true;
+            fault.tries = self.context.get_token_info(slot).map_or(fault.tries, |info| tries(&info));
+            return Err(fault);
+        }
+        open.logged_in = true;
         self.look(slot, &info)
     }
 
@@ -146,6 +145,14 @@ impl Module {
                 handle
             }
         };
+        if pin.is_some() {
+            // Before `C_SignInit`: nothing may come between that and the login for this one signature.
+            let info = self.context.get_token_info(open.slot).map_err(fault::of)?;
+            if name(&info) != *token {
+                return Err(fault::new(FaultKind::TokenGone, "another token is in its slot"));
+            }
+            check_tries(&info, false)?;
+        }
         open.session.sign_init(&ck_mechanism(mechanism), handle).map_err(fault::of)?;
         if let Some(pin) = pin
             && let Err(error) = user_login(&open.session, UserType::ContextSpecific, Some(pin))
@@ -156,7 +163,11 @@ impl Module {
                 open.session = session;
                 open.handles.clear();
             }
-            return Err(fault::of(error));
+            let slot = open.slot;
+            let mut fault = fault::of(error);
+            fault.pin_at_stake = true;
+            fault.tries = self.context.get_token_info(slot).map_or(fault.tries, |info| tries(&info));
+            return Err(fault);
         }
         self.raw.sign(&open.session, input).map_err(fault::of_sign)
     }
@@ -179,8 +190,10 @@ impl Module {
     fn look(&mut self, slot: Slot, info: &TokenInfo) -> Result<TokenSeen, ModuleFault> {
         let token = name(info);
         let slot_info = self.context.get_slot_info(slot).map_err(fault::of)?;
+        if self.sessions.get(&token).is_some_and(|open| open.slot != slot) {
+            self.sessions.remove(&token);
+        }
         let open = open(&self.context, &mut self.sessions, &token)?;
-        open.slot = slot;
         let private_visible = open.logged_in || !info.login_required();
         let keys = keys::scan(&open.session, private_visible)?;
         Ok(TokenSeen {
@@ -246,6 +259,29 @@ fn find_key(session: &Session, key: &KeyName, logged_in: bool) -> Result<ObjectH
 fn still_logged_in(session: &Session) -> bool {
     let state = session.get_session_info().map(|info| info.session_state());
     !matches!(state, Ok(SessionState::RoPublic | SessionState::RwPublic))
+}
+
+/// Fails when the PIN is locked, or when presenting one would be the final try and that was not decided by a person.
+fn check_tries(info: &TokenInfo, even_final_try: bool) -> Result<(), ModuleFault> {
+    match tries(info) {
+        TriesLeft::Locked => Err(fault::new(FaultKind::PinLocked, "the token says that its PIN is locked")),
+        TriesLeft::Final if !even_final_try => {
+            Err(fault::new(FaultKind::FinalTry, "the token says that this is the final try"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Logs in such that the token judges the PIN: where it says that somebody is logged in already, it is logged out first.
+fn log_in_anew(session: &Session, pin: Option<SecretOctets>) -> Result<(), Error> {
+    let again = pin.as_ref().map(|pin| SecretOctets(pin.0.clone()));
+    match user_login(session, UserType::User, pin) {
+        Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+            session.logout()?;
+            user_login(session, UserType::User, again)
+        }
+        result => result,
+    }
 }
 
 fn user_login(session: &Session, user: UserType, pin: Option<SecretOctets>) -> Result<(), Error> {

@@ -9,10 +9,12 @@ mod key;
 mod link;
 mod pool;
 mod token;
+mod unlock;
 pub mod uri;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,7 +25,7 @@ pub use key::TokenKey;
 pub use link::SUBCOMMAND;
 pub use token::Token;
 
-use super::pin::{PinError, PinPrompt, PinSource};
+use super::pin::{PinError, PinPrompt, PinSource, RefusedPins};
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::ipc::{Answer, Call, KeyName, KeySeen, TokenName, TokenSeen};
 use crate::protocol::public_key::PublicKey;
@@ -64,13 +66,41 @@ pub enum Selector {
 
 /// The tokens that would be given the same unattended PIN. With more than one, none is.
 #[derive(Clone, Default)]
-pub struct Claimants(Arc<Mutex<HashMap<TokenName, String>>>);
+pub struct Claimants(Arc<Mutex<Claims>>);
+
+#[derive(Default)]
+struct Claims {
+    /// Modules that have not shown their tokens yet.
+    unseen: usize,
+    /// The labels of the tokens that want a PIN, by module.
+    labels: HashMap<PathBuf, Vec<String>>,
+}
+
+impl Claimants {
+    /// A set for several modules: until each had its first look, nobody gets the PIN.
+    pub fn of_modules(count: usize) -> Self {
+        Self(Arc::new(Mutex::new(Claims { unseen: count, ..Claims::default() })))
+    }
+
+    /// A module had its first look, whatever came of it.
+    fn looked(&self) {
+        let mut claims = self.lock();
+        claims.unseen = claims.unseen.saturating_sub(1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Claims> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A module in use.
 pub struct Module {
     spec: ModuleSpec,
     pool: Arc<Pool>,
     prompt: Arc<dyn PinPrompt>,
+    refused: Arc<RefusedPins>,
+    /// It had its first look at its tokens.
+    looked: AtomicBool,
     tokens: Mutex<IndexMap<TokenName, Arc<Token>>>,
     keys: Mutex<HashMap<(TokenName, KeyName), Arc<TokenKey>>>,
     changes: UnboundedSender<PathBuf>,
@@ -78,9 +108,23 @@ pub struct Module {
 
 impl Module {
     /// Prepares a module; nothing is started yet. Its path is sent to `changes` whenever its keys are found to be others.
-    pub fn new(spec: ModuleSpec, prompt: Arc<dyn PinPrompt>, changes: UnboundedSender<PathBuf>) -> Arc<Self> {
+    pub fn new(
+        spec: ModuleSpec,
+        prompt: Arc<dyn PinPrompt>,
+        refused: Arc<RefusedPins>,
+        changes: UnboundedSender<PathBuf>,
+    ) -> Arc<Self> {
         let pool = Pool::new(spec.path.clone(), spec.env.clone(), spec.deadline.unwrap_or(CALL_DEADLINE));
-        Arc::new(Self { spec, pool, prompt, tokens: Mutex::default(), keys: Mutex::default(), changes })
+        Arc::new(Self {
+            spec,
+            pool,
+            prompt,
+            refused,
+            looked: AtomicBool::new(false),
+            tokens: Mutex::default(),
+            keys: Mutex::default(),
+            changes,
+        })
     }
 
     /// The shared object's path.
@@ -101,6 +145,14 @@ impl Module {
     }
 
     async fn scan_now(self: &Arc<Self>) -> Result<(), TokenError> {
+        let result = self.look_at_tokens().await;
+        if !self.looked.swap(true, Ordering::Relaxed) {
+            self.spec.claimants.looked();
+        }
+        result
+    }
+
+    async fn look_at_tokens(self: &Arc<Self>) -> Result<(), TokenError> {
         let mut lease = self.pool.take().await?;
         let found = match lease.call(&Call::Scan).await? {
             Answer::Tokens(found) => found,
@@ -108,7 +160,10 @@ impl Module {
                 lease.discard();
                 return Err(self.fault(&fault.text));
             }
-            _ => return Err(TokenError::Nonsense { module: self.name() }),
+            _ => {
+                lease.discard();
+                return Err(TokenError::Nonsense { module: self.name() });
+            }
         };
         drop(lease);
         self.pool.widen(self.spec.workers.unwrap_or_else(|| worker_count(&found)));
@@ -165,8 +220,9 @@ impl Module {
 
     /// Forgets PINs and ends the workers, and with them every login.
     pub fn release(&self) {
-        self.tokens().values().for_each(|token| token.forget_pin());
-        self.pool.end_idle();
+        let tokens: Vec<Arc<Token>> = self.tokens().values().cloned().collect();
+        tokens.iter().for_each(|token| token.forget_pin());
+        self.pool.retire();
     }
 
     /// Fails when the unattended PIN of this token would go to others too.
@@ -174,23 +230,23 @@ impl Module {
         if token.seen(|seen| self.own_pin_source(seen)).is_some() {
             return Ok(());
         }
-        let claimants = self.spec.claimants.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match claimants.len() {
+        let claims = self.spec.claimants.lock();
+        if claims.unseen > 0 {
+            return Err(PinError::TooEarly);
+        }
+        let mut tokens: Vec<&str> = claims.labels.values().flatten().map(String::as_str).collect();
+        tokens.sort_unstable();
+        match tokens.len() {
             0 | 1 => Ok(()),
-            count => {
-                let mut tokens: Vec<&str> = claimants.values().map(String::as_str).collect();
-                tokens.sort_unstable();
-                Err(PinError::Ambiguous { count, tokens: tokens.join(", ") })
-            }
+            count => Err(PinError::Ambiguous { count, tokens: tokens.join(", ") }),
         }
     }
 
     fn claim(&self) {
-        let wanting = self.tokens_wanting_pin();
-        let mut claimants = self.spec.claimants.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for token in wanting.iter().filter(|token| token.seen(|seen| self.own_pin_source(seen)).is_none()) {
-            claimants.insert(token.name().clone(), token.label());
-        }
+        let without_own = |token: &Arc<Token>| token.seen(|seen| self.own_pin_source(seen)).is_none();
+        let labels =
+            self.tokens_wanting_pin().iter().filter(|token| without_own(token)).map(|token| token.label()).collect();
+        self.spec.claimants.lock().labels.insert(self.spec.path.clone(), labels);
     }
 
     fn keys_changed(&self) {

@@ -18,6 +18,8 @@ pub(super) struct Pool {
     /// The limit for one call.
     deadline: Duration,
     idle: Mutex<Vec<Link>>,
+    /// Workers of an earlier generation are not used again.
+    generation: AtomicUsize,
     size: AtomicUsize,
     permits: Arc<Semaphore>,
     /// Workers start one after another: several processes that open a SoftHSM token at the same moment disturb each other.
@@ -28,6 +30,7 @@ pub(super) struct Pool {
 pub(super) struct Lease {
     link: Option<Link>,
     pool: Arc<Pool>,
+    generation: usize,
     /// It served somebody before, and may have died of that in the meantime.
     pub(super) used_before: bool,
     _permit: OwnedSemaphorePermit,
@@ -40,6 +43,7 @@ impl Pool {
             env,
             deadline,
             idle: Mutex::default(),
+            generation: AtomicUsize::new(0),
             size: AtomicUsize::new(1),
             permits: Arc::new(Semaphore::new(1)),
             starting: tokio::sync::Mutex::default(),
@@ -63,18 +67,25 @@ impl Pool {
         })?;
         while let Some(mut link) = self.pop() {
             if link.is_alive() {
-                return Ok(Lease { link: Some(link), pool: Arc::clone(self), used_before: true, _permit: permit });
+                return Ok(self.lease(link, true, permit));
             }
             tracing::warn!(module = %self.module.display(), "worker ended while idle; starting another");
         }
         let _alone = self.starting.lock().await;
         let link = Link::start(&self.module, &self.env, self.deadline).await?;
-        Ok(Lease { link: Some(link), pool: Arc::clone(self), used_before: false, _permit: permit })
+        Ok(self.lease(link, false, permit))
     }
 
-    /// Ends the idle workers; their logins end with them.
-    pub(super) fn end_idle(&self) {
-        self.lock().clear();
+    /// Ends the workers, those on loan when they come back; their logins end with them.
+    pub(super) fn retire(&self) {
+        let mut idle = self.lock();
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        idle.clear();
+    }
+
+    fn lease(self: &Arc<Self>, link: Link, used_before: bool, permit: OwnedSemaphorePermit) -> Lease {
+        let generation = self.generation.load(Ordering::Relaxed);
+        Lease { link: Some(link), pool: Arc::clone(self), generation, used_before, _permit: permit }
     }
 
     fn pop(&self) -> Option<Link> {
@@ -114,7 +125,10 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(link) = self.link.take() {
-            self.pool.lock().push(link);
+            let mut idle = self.pool.lock();
+            if self.generation == self.pool.generation.load(Ordering::Relaxed) {
+                idle.push(link);
+            }
         }
     }
 }
