@@ -159,6 +159,12 @@ impl Body {
         Self(vec![number])
     }
 
+    /// Begins without a number: for what is inside a message.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self(Vec::new())
+    }
+
     /// Appends a length and bytes.
     #[must_use]
     pub fn string(self, bytes: impl AsRef<[u8]>) -> Self {

@@ -1,7 +1,7 @@
 //! Signatures: flags, algorithms, and what may be signed (RFC 9987 section 3.6).
 
 use base64ct::{Base64, Encoding};
-use hsm_tests::{Agent, Body, Client, Fields, Home, KeyFile, PublicKey, is_stock};
+use hsm_tests::{Agent, Body, Client, Fields, Home, KeyFile, PublicKey, is_stock, login};
 use sha2::{Digest, Sha256, Sha512};
 
 const SHA2_256: u32 = 2;
@@ -31,8 +31,7 @@ fn sshsig(hash: &str, message: &[u8]) -> Vec<u8> {
 }
 
 fn strings(fields: &[&[u8]]) -> Vec<u8> {
-    // A message without its number is a row of strings.
-    fields.iter().fold(Body::new(0), |body, field| body.string(field)).bytes()[1..].to_vec()
+    fields.iter().fold(Body::nothing(), |body, field| body.string(field)).bytes()
 }
 
 /// Has ssh-keygen verify a signature over a message, and tell by its own judgement whether it is one.
@@ -98,9 +97,7 @@ fn without_a_flag_stock_signs_with_sha_1_and_hardkey_never() {
     let (agent, key, _) = with_key(&home, &["-t", "rsa", "-b", "2048"]);
     let mut client = agent.client();
     let blob = key.public().blob();
-    let login = strings(&[b"session", b"ada", b"ssh-connection", b"publickey", b"ssh-rsa", &blob]);
-    // The layout of a login (RFC 4252 section 7) has two bytes between its strings.
-    let login = [&login[..11], &[50], &login[11..11 + 7 + 18 + 13], &[1], &login[11 + 7 + 18 + 13..]].concat();
+    let login = login(b"session", "ada", key.public(), None);
     let signed = |client: &mut Client, data: &[u8]| client.sign(&blob, data, 0).map(|signature| algorithm(&signature));
     if is_stock() {
         for data in [&b"raw data"[..], &login, &sshsig("sha256", b"message")] {
