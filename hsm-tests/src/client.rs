@@ -139,6 +139,15 @@ impl Client {
         }
     }
 
+    /// Sends an extension request, whose failure has a number of its own.
+    pub fn extends(&mut self, message: &[u8]) -> bool {
+        match self.ask(message).expect("an answer").as_slice() {
+            [Self::SUCCESS] => true,
+            [Self::FAILURE | Self::EXTENSION_FAILURE] => false,
+            other => panic!("answer {other:?} to message {:?}", message.first()),
+        }
+    }
+
     fn fill(&mut self, buffer: &mut [u8]) -> bool {
         match self.stream.read_exact(buffer) {
             Ok(()) => true,
