@@ -139,6 +139,15 @@ impl Client {
         }
     }
 
+    /// Sends an extension request, whose failure has a number of its own.
+    pub fn extends(&mut self, message: &[u8]) -> bool {
+        match self.ask(message).expect("an answer").as_slice() {
+            [Self::SUCCESS] => true,
+            [Self::FAILURE | Self::EXTENSION_FAILURE] => false,
+            other => panic!("answer {other:?} to message {:?}", message.first()),
+        }
+    }
+
     fn fill(&mut self, buffer: &mut [u8]) -> bool {
         match self.stream.read_exact(buffer) {
             Ok(()) => true,
@@ -149,6 +158,7 @@ impl Client {
 }
 
 /// A message under construction, in the encodings of RFC 4251 section 5.
+#[derive(Clone)]
 pub struct Body(Vec<u8>);
 
 impl Body {
@@ -156,6 +166,12 @@ impl Body {
     #[must_use]
     pub fn new(number: u8) -> Self {
         Self(vec![number])
+    }
+
+    /// Begins without a number: for what is inside a message.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self(Vec::new())
     }
 
     /// Appends a length and bytes.

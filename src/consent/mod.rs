@@ -85,7 +85,7 @@ impl Consent {
                 surroundings.askpass.as_ref().map_or_else(|| PathBuf::from("/usr/bin/ssh-askpass"), PathBuf::from),
             )
         };
-        let require = surroundings.askpass_require.as_deref().unwrap_or_default();
+        let require = surroundings.askpass_require.as_deref().unwrap_or_default().to_ascii_lowercase();
         let can_draw = surroundings.display || surroundings.terminal.is_some() || pinentry.is_some();
         let front = if require == "force" {
             Ok(Front::Askpass(askpass()))
