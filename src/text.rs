@@ -1,5 +1,8 @@
 //! Text that came from a token, a peer or the wire, made safe to show: what people see is what is there, on one line.
 
+/// More octets than this are not quoted.
+const QUOTED: usize = 80;
+
 /// Shows any octets on one line: printable text as it is; control, bidirectional and invisible characters, line breaks, backslashes and
 /// what is not UTF-8 as escapes. A label with a line break would otherwise put a line of its own into `authorized_keys`.
 pub fn escape(octets: &[u8]) -> String {
@@ -18,6 +21,14 @@ pub fn escape(octets: &[u8]) -> String {
     shown
 }
 
+/// As [`escape`], and cut where it gets long: what a peer sent is quoted to be recognised, not to fill a log.
+pub fn quote(octets: &[u8]) -> String {
+    match octets.get(..QUOTED) {
+        Some(beginning) if beginning.len() < octets.len() => escape(beginning) + "…",
+        _ => escape(octets),
+    }
+}
+
 /// Whether a character shows as itself, moves nothing and hides nothing.
 fn is_plain(character: char) -> bool {
     !character.is_control()
@@ -34,6 +45,12 @@ mod tests {
     #[test]
     fn plain_text_stays_as_it_is() {
         assert_eq!(escape("Grüße, 鍵 key-1 (9a)".as_bytes()), "Grüße, 鍵 key-1 (9a)");
+    }
+
+    #[test]
+    fn quotations_are_short() {
+        assert_eq!(quote(b"ssh-dss"), "ssh-dss");
+        assert_eq!(quote("é".repeat(1000).as_bytes()), "é".repeat(40) + "…");
     }
 
     #[test]

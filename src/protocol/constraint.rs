@@ -4,6 +4,7 @@ use super::Malformed;
 use super::destination::{self, DestinationConstraint};
 use super::public_key::PublicKey;
 use super::wire::Reader;
+use crate::text;
 
 const LIFETIME: u8 = 1;
 const CONFIRM: u8 = 2;
@@ -79,7 +80,10 @@ impl Constraints {
                         once(&mut constraints.certificates, certificates(&mut reader)?)?;
                     }
                     //= RFC 9987 section 3.2.7: if an agent receives a request with a constraint it does not recognise, it MUST refuse
-                    name => return Err(Malformed(format!("constraint {name:?} is not known for this kind of key"))),
+                    name => {
+                        let name = text::quote(name.as_bytes());
+                        return Err(Malformed(format!("constraint \"{name}\" is not known for this kind of key")));
+                    }
                 },
                 code => return Err(Malformed(format!("constraint {code} is not known"))),
             }

@@ -5,6 +5,7 @@
 use super::Malformed;
 use super::public_key::{Curve, KeyMaterial, PublicKey};
 use super::wire::Reader;
+use crate::text;
 
 /// The secret part of an added key.
 pub enum Secret<'a> {
@@ -70,7 +71,7 @@ impl<'a> PrivateKey<'a> {
                 sk_ecdsa(reader, certificate)
             }
             _ if name.starts_with("ecdsa-sha2-nistp") => ecdsa(reader, name, certificate),
-            _ => Err(Malformed(format!("keys of type {name:?} are not supported"))),
+            _ => Err(Malformed(format!("keys of type \"{}\" are not supported", text::quote(name.as_bytes())))),
         }
     }
 }
