@@ -94,8 +94,7 @@ impl Store {
     /// Holds every property against its inputs.
     pub(crate) fn check(&self) {
         for (name, check) in properties::ALL {
-            for (title, input) in &self.inputs[name] {
-                println!("{name}/{title}: {} octets", input.len());
+            for (_, input) in &self.inputs[name] {
                 check(input);
             }
         }
