@@ -94,7 +94,7 @@ impl Store {
     /// Holds every property against its inputs.
     pub(crate) fn check(&self) {
         for (name, check) in properties::ALL {
-            for (_, input) in &self.inputs[name] {
+            for input in self.inputs[name].values() {
                 check(input);
             }
         }
