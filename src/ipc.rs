@@ -57,6 +57,13 @@ pub enum Call {
         /// The module's path.
         module: std::path::PathBuf,
     },
+    /// Load a middleware library for security keys (OpenSSH's `sk-api.h`). The first call of all, instead of [`Call::Start`].
+    StartMiddleware {
+        /// The library's path.
+        library: std::path::PathBuf,
+    },
+    /// Sign with a security key through the middleware.
+    SignAssertion(Assertion),
     /// Look at all slots, tokens and keys.
     Scan,
     /// Log in to a token, once, after a look at its state.
@@ -88,6 +95,23 @@ pub enum Call {
     },
 }
 
+/// What a security key is to sign (OpenSSH PROTOCOL.u2f).
+#[derive(Serialize, Deserialize)]
+pub struct Assertion {
+    /// The key is Ed25519; else ECDSA on P-256.
+    pub is_ed25519: bool,
+    /// The data; the middleware hashes it.
+    pub data: Vec<u8>,
+    /// The relying party, such as `ssh:`.
+    pub application: String,
+    /// The credential id.
+    pub handle: Vec<u8>,
+    /// Flags the key was made with: 1 user presence, 4 user verification.
+    pub flags: u8,
+    /// The PIN, when the key wanted one.
+    pub pin: Option<SecretOctets>,
+}
+
 /// The answer to a call.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Answer {
@@ -99,6 +123,15 @@ pub enum Answer {
     LoggedIn(TokenSeen),
     /// The raw signature.
     Signature(Vec<u8>),
+    /// A security key's signature: raw octets as [`Answer::Signature`] has them, flags and counter.
+    Assertion {
+        /// 64 octets, or `r || s`.
+        raw: Vec<u8>,
+        /// What the key did: 1 user present, 4 user verified.
+        flags: u8,
+        /// The key's signature counter.
+        counter: u32,
+    },
     /// It failed.
     Failed(ModuleFault),
 }

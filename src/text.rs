@@ -50,6 +50,12 @@ mod tests {
     }
 
     #[test]
+    fn quotations_are_short() {
+        assert_eq!(excerpt(b"ssh-dss"), "ssh-dss");
+        assert_eq!(excerpt("é".repeat(1000).as_bytes()), "é".repeat(64) + "…");
+    }
+
+    #[test]
     fn nothing_breaks_the_line_or_turns_it_around() {
         assert_eq!(escape(b"a\nssh-rsa AAAA evil"), "a\\x0assh-rsa AAAA evil");
         assert_eq!(escape("a\u{202e}b\u{200b}c\u{2028}".as_bytes()), "a\\u{202e}b\\u{200b}c\\u{2028}");

@@ -1,11 +1,14 @@
 //! Requests to replies, for one connection.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretSlice};
 
 use super::{Agent, ProviderPolicy, inventory, question};
+use crate::backend::Signer;
+use crate::backend::middleware::SecurityKey;
 use crate::backend::software::SoftwareKey;
 use crate::clock;
 use crate::crypto::fingerprint::FingerprintHash;
@@ -19,10 +22,12 @@ use crate::policy::{self, Action, Ask, KeyLimits, Preset, Verdict, destination};
 use crate::protocol::Malformed;
 use crate::protocol::constraint::Constraints;
 use crate::protocol::payload::Payload;
+use crate::protocol::private_key::Secret;
 use crate::protocol::public_key::PublicKey;
 use crate::protocol::reply;
 use crate::protocol::request::{Add, AddProvider, Request, Sign};
 use crate::protocol::session_bind::SessionBind;
+use crate::protocol::signature::Wanted;
 use crate::text;
 
 /// A reply as it goes out.
@@ -133,8 +138,14 @@ impl<'a> Handler<'a> {
         }
     }
 
-    async fn list(&self) -> Reply {
+    async fn list(&mut self) -> Reply {
         self.agent.providers.first_look().await;
+        let is_login = matches!(self.origin.binds().list(), [bind] if !bind.is_forwarding());
+        if is_login && self.agent.settings.preset == Preset::Strict {
+            // An ssh lists once, before it logs in by whatever means; that its session is a local one has to be known when it forwards the
+            // agent later.
+            self.origin.judge(&Question::List).await;
+        }
         let binds = self.origin.binds();
         let shows_all = policy::decide_list(self.agent.settings.preset, binds, self.agent.consent.can_ask());
         let may_see = |identity: &Identity| {
@@ -158,8 +169,10 @@ impl<'a> Handler<'a> {
             self.find(sign.key).await.ok_or_else(|| Refused(format!("the key is not here ({})", named(sign.key))))?;
         let payload = Payload::of(sign.data);
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
+        self.agent.settings.websafe.permits(&identity.public, &payload)?;
         self.consent(&identity, &payload).await?;
-        let signature = identity.signer.sign(sign.data, sign.flags).await?;
+        let wanted = Wanted { flags: sign.flags, sha1: self.agent.settings.preset == Preset::Openssh };
+        let signature = identity.signer.sign(sign.data, wanted).await?;
         // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
         if self.agent.lock().is_locked() {
             return Err(Refused("the agent was locked while the request waited".to_owned()));
@@ -219,12 +232,12 @@ impl<'a> Handler<'a> {
             );
             return FAILURE;
         }
-        match SoftwareKey::new(&add.key) {
-            Ok(key) => {
+        match self.signer(&add) {
+            Ok(signer) => {
                 self.agent.keyring().add(Identity {
                     public: add.key.public,
                     comment: add.comment.to_vec(),
-                    signer: Arc::new(key),
+                    signer,
                     provider: None,
                     confirm: add.constraints.confirm,
                     expires: self.expiry(&add.constraints),
@@ -233,11 +246,33 @@ impl<'a> Handler<'a> {
                 self.agent.expiry_changed.notify_one();
                 SUCCESS
             }
-            Err(error) => {
-                tracing::warn!(%error, "key not added");
+            Err(Refused(reason)) => {
+                tracing::warn!("key not added: {reason}");
                 FAILURE
             }
         }
+    }
+
+    /// What signs with a key that was added.
+    fn signer(&self, add: &Add<'_>) -> Result<Arc<dyn Signer>, Refused> {
+        if !matches!(add.key.secret, Secret::SecurityKey { .. }) {
+            return Ok(Arc::new(SoftwareKey::new(&add.key, self.agent.settings.preset == Preset::Openssh)?));
+        }
+        let Some(provider) = &add.constraints.sk_provider else {
+            return Err(Refused("a security key without a provider cannot sign".to_owned()));
+        };
+        if provider.eq_ignore_ascii_case("internal") {
+            let reason =
+                "this version talks to security keys through a middleware library only; name one with ssh-add -S";
+            return Err(Refused(reason.to_owned()));
+        }
+        if !self.origin.binds().untouched() && !self.agent.settings.allow_remote_providers {
+            return Err(Refused("a connection bound to a session may not load libraries".to_owned()));
+        }
+        let library = self.agent.providers.permitted(Path::new(provider))?;
+        let consent = Arc::clone(&self.agent.consent);
+        let key = SecurityKey::new(&add.key, add.comment, library, Arc::clone(&consent) as _, consent)?;
+        Ok(Arc::new(key))
     }
 
     fn remove(&self, key: &[u8]) -> Reply {
@@ -329,7 +364,7 @@ impl<'a> Handler<'a> {
                 };
                 self.origin.bind(&claim, |host_key, session_id, signature| {
                     PublicKey::from_blob(host_key)
-                        .is_ok_and(|key| verify::verify_by(&key, session_id, signature).is_ok())
+                        .is_ok_and(|key| verify::verify_host(&key, session_id, signature).is_ok())
                 })
             }
             Err(_) => self.origin.bind_malformed(),

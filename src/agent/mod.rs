@@ -28,6 +28,7 @@ use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::{Keyring, Lock};
 use crate::origin::connection::{Assessor, Listener};
 use crate::policy::Preset;
+use crate::policy::websafe::Websafe;
 pub use provider_policy::ProviderPolicy;
 pub use providers::Providers;
 
@@ -35,7 +36,7 @@ pub use providers::Providers;
 const RESERVED_DESCRIPTORS: u64 = 64;
 
 /// What the agent is told at its start.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// The lifetime of keys that are added without one (`-t`), in seconds.
     pub default_lifetime: Option<u32>,
@@ -43,6 +44,8 @@ pub struct Settings {
     pub fingerprint_hash: FingerprintHash,
     /// The rules that requests are judged by.
     pub preset: Preset,
+    /// What security keys of the web may sign (`-O websafe-allow`, `-O no-restrict-websafe`).
+    pub websafe: Websafe,
     /// Connections that were bound to a session may add providers (`-O allow-remote-pkcs11`).
     pub allow_remote_providers: bool,
 }

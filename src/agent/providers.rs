@@ -285,7 +285,11 @@ impl Providers {
         Ok(Module::new(spec, Arc::clone(&self.prompt), Arc::clone(&self.refused), self.changes.clone()))
     }
 
-    fn permitted(&self, path: &Path) -> Result<PathBuf, AddError> {
+    /// The real path of a library, if the configuration or `-P` allows to load it.
+    ///
+    /// # Errors
+    /// It is not there or not allowed.
+    pub fn permitted(&self, path: &Path) -> Result<PathBuf, AddError> {
         let real = std::fs::canonicalize(path).map_err(|error| AddError::Missing {
             path: crate::text::escape(path.as_os_str().as_encoded_bytes()),
             reason: error.to_string(),

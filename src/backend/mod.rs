@@ -2,15 +2,20 @@
 //!
 //! Owns the trait [`Signer`], its implementations and the care for PINs. Never decides whether a signature is allowed.
 
+mod link;
+pub mod middleware;
 pub mod pin;
 pub mod pkcs11;
+mod rsa_sha1;
 pub mod software;
 
 use std::pin::Pin as Pinned;
 
 use serde::Serialize;
 
-use crate::protocol::signature::NoAlgorithm;
+pub use link::SUBCOMMAND;
+
+use crate::protocol::signature::{NoAlgorithm, Wanted};
 
 /// A future that a trait object returns.
 pub type BoxFuture<'a, T> = Pinned<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -19,8 +24,8 @@ pub type BoxFuture<'a, T> = Pinned<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Signer: Send + Sync {
     /// Signs `data` and returns the signature blob that goes to the client.
     ///
-    /// `flags` are the request's (RFC 9987 section 3.6.1). Dropping the future withdraws the request: a dialog it opened closes.
-    fn sign<'a>(&'a self, data: &'a [u8], flags: u32) -> BoxFuture<'a, Result<Vec<u8>, SignError>>;
+    /// Dropping the future withdraws the request: a dialog it opened closes.
+    fn sign<'a>(&'a self, data: &'a [u8], wanted: Wanted) -> BoxFuture<'a, Result<Vec<u8>, SignError>>;
 
     /// Where the key lives and how it is, for people.
     fn place(&self) -> Place;
@@ -52,6 +57,14 @@ pub enum SignError {
     /// The software key's library refused; a key whose numbers are inconsistent.
     #[error("the key's numbers do not make a signature; add the key again")]
     Software,
+    /// A security key or its middleware failed.
+    #[error("security key by {provider}: {reason}")]
+    SecurityKey {
+        /// The middleware's path.
+        provider: String,
+        /// What went wrong, and the remedy.
+        reason: String,
+    },
     /// No PIN, or not the right one.
     #[error(transparent)]
     Pin(#[from] pin::PinError),

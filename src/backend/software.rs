@@ -11,16 +11,19 @@ use aws_lc_rs::signature::{
 use crypto_bigint::{BoxedUint, NonZero};
 use zeroize::Zeroizing;
 
+use super::rsa_sha1::LegacyRsa;
 use super::{BoxFuture, Place, SignError, Signer};
 use crate::protocol::Malformed;
 use crate::protocol::private_key::{PrivateKey, Secret};
 use crate::protocol::public_key::{Curve, KeyMaterial};
-use crate::protocol::signature::SignatureAlgorithm;
+use crate::protocol::signature::{SignatureAlgorithm, Wanted};
 
 /// A private key in memory, checked against its public half.
 pub struct SoftwareKey {
     public: KeyMaterial,
     private: Private,
+    /// For signatures with SHA-1, where they are allowed.
+    legacy: Option<LegacyRsa>,
 }
 
 enum Private {
@@ -31,11 +34,11 @@ enum Private {
 }
 
 impl SoftwareKey {
-    /// Takes a key over into the crypto library.
+    /// Takes a key over into the crypto library; with `sha1` an RSA key can make `ssh-rsa` signatures too.
     ///
     /// # Errors
     /// The private half does not belong to the public one, or the key is out of range (RSA below 2048 or above 8192 bits).
-    pub fn new(key: &PrivateKey<'_>) -> Result<Self, Malformed> {
+    pub fn new(key: &PrivateKey<'_>, sha1: bool) -> Result<Self, Malformed> {
         let public = key.public.material().clone();
         let private = match (&key.secret, &public) {
             (Secret::Ed25519 { seed }, KeyMaterial::Ed25519 { key }) => {
@@ -48,7 +51,11 @@ impl SoftwareKey {
             (Secret::SecurityKey { .. }, _) => return Err(Malformed::new("security keys are not supported yet")),
             _ => return Err(Malformed::new("certificate and private key are of different types")),
         };
-        Ok(Self { public, private })
+        let legacy = match (&key.secret, &public) {
+            (Secret::Rsa { d, .. }, KeyMaterial::Rsa { n, .. }) if sha1 => Some(LegacyRsa::new(n, d)?),
+            _ => None,
+        };
+        Ok(Self { public, private, legacy })
     }
 
     fn compute(&self, algorithm: SignatureAlgorithm, data: &[u8]) -> Option<Vec<u8>> {
@@ -63,10 +70,13 @@ impl SoftwareKey {
 }
 
 impl Signer for SoftwareKey {
-    fn sign<'a>(&'a self, data: &'a [u8], flags: u32) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+    fn sign<'a>(&'a self, data: &'a [u8], wanted: Wanted) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
         Box::pin(async move {
-            let algorithm = SignatureAlgorithm::choose(&self.public, flags, data)?;
+            let algorithm = SignatureAlgorithm::choose(&self.public, wanted, data)?;
             let raw = match &self.private {
+                Private::Rsa(_) if algorithm == SignatureAlgorithm::RsaSha1 => {
+                    self.legacy.as_ref().and_then(|legacy| legacy.sign(data))
+                }
                 Private::Rsa(key) => {
                     let (key, data) = (Arc::clone(key), data.to_vec());
                     tokio::task::spawn_blocking(move || rsa_sign(&key, algorithm, &data)).await.ok().flatten()

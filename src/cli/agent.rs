@@ -17,6 +17,7 @@ use crate::backend::pin::{MAX_PIN, PinSource, first_line};
 use crate::config::{Config, Seconds};
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::pattern::PatternList;
+use crate::policy::websafe::Websafe;
 use crate::shell::Shell;
 
 /// Which program this is taken for.
@@ -58,7 +59,7 @@ pub(super) struct Arguments {
     /// Lifetime of keys that are added without one, such as 3600 or 1h30m
     #[arg(short = 't', value_name = "LIFE", value_parser = lifetime)]
     lifetime: Option<Seconds>,
-    /// Option: config=FILE, allow-remote-pkcs11
+    /// Option: config=FILE, allow-remote-pkcs11, websafe-allow=PATTERNS, no-restrict-websafe
     #[arg(short = 'O', value_name = "OPTION", action = ArgAction::Append)]
     options: Vec<String>,
     /// Listen below $TMPDIR instead of ~/.ssh/agent
@@ -165,6 +166,7 @@ pub(super) fn run(arguments: Arguments, mode: Mode) -> Result<ExitCode, Failure>
             fingerprint_hash: hash,
             preset: config.preset,
             allow_remote_providers: extras.allow_remote_providers,
+            websafe: extras.websafe,
         },
         config,
         pin: pin_source(arguments.pin_file, arguments.pin_fd)?,
@@ -180,6 +182,7 @@ pub(super) fn run(arguments: Arguments, mode: Mode) -> Result<ExitCode, Failure>
 struct Extras {
     config: Option<PathBuf>,
     allow_remote_providers: bool,
+    websafe: Websafe,
 }
 
 impl Extras {
@@ -189,8 +192,8 @@ impl Extras {
             match option.split_once('=').map_or((option.as_str(), None), |(name, value)| (name, Some(value))) {
                 ("config", Some(file)) => extras.config = Some(file.into()),
                 ("allow-remote-pkcs11", None) => extras.allow_remote_providers = true,
-                // About keys on security keys, which are refused altogether so far: nothing is let through by accepting these.
-                ("no-restrict-websafe", None) | ("websafe-allow", Some(_)) => {}
+                ("no-restrict-websafe", None) => extras.websafe = Websafe::off(),
+                ("websafe-allow", Some(patterns)) => extras.websafe = Websafe::allowing(patterns),
                 _ => return Err(Failure::fatal("Unknown -O option".to_owned())),
             }
         }

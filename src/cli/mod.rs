@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::backend::pkcs11;
+use crate::backend;
 use crate::consent::pinentry;
 
 /// An SSH agent for keys that live in hardware
@@ -47,7 +47,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     }
     // The hidden ones first: a worker starts in a millisecond, without building a command line it does not need.
     let outcome = match arguments.get(1).and_then(|word| word.to_str()) {
-        Some(pkcs11::SUBCOMMAND) if arguments.len() == 2 => crate::worker::run().map_err(|error| error.to_string()),
+        Some(backend::SUBCOMMAND) if arguments.len() == 2 => crate::worker::run().map_err(|error| error.to_string()),
         Some(pinentry::SUBCOMMAND) if arguments.len() == 2 => pinentry::serve().map_err(|error| error.to_string()),
         _ => return run(arguments),
     };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use tokio::io::AsyncReadExt as _;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
 
 use super::Refusal;
@@ -34,6 +34,15 @@ impl Askpass {
     /// The first line of what it prints.
     pub(super) async fn secret(&self, question: &str) -> Result<Pin, Refusal> {
         first_line(self.run(question, None).await?).ok_or(Refusal::Declined)
+    }
+
+    /// Shows a message until what is returned is dropped; nothing where it cannot be shown.
+    pub(super) fn notice(&self, text: &str) -> Option<(Child, Group)> {
+        let mut command = Command::new(&self.program);
+        command.arg(text).env("SSH_ASKPASS_PROMPT", "none").stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.process_group(0).kill_on_drop(true).spawn().ok()?;
+        let group = Group::of(&child);
+        Some((child, group))
     }
 
     async fn run(&self, question: &str, hint: Option<&str>) -> Result<Zeroizing<Vec<u8>>, Refusal> {

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::backend::BoxFuture;
+use crate::backend::middleware::TouchNotice;
 use crate::backend::pin::{Pin, PinError, PinPrompt, PinQuestion, TriesLeft};
 use askpass::Askpass;
 use pinentry::Pinentry;
@@ -138,6 +139,18 @@ impl Consent {
             Ok(Err(Refusal::Declined)) => Err(PinError::Cancelled { token }),
             Ok(Err(refusal)) => Err(no_prompt(refusal.to_string())),
             Err(_) => Err(no_prompt(Refusal::TimedOut(self.timeout).to_string())),
+        }
+    }
+}
+
+impl TouchNotice for Consent {
+    fn show(&self, text: &str) -> Box<dyn Send> {
+        match &self.front {
+            Ok(Front::Askpass(askpass)) => Box::new(askpass.notice(text)),
+            _ => {
+                tracing::info!("{text}");
+                Box::new(())
+            }
         }
     }
 }

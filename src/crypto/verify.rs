@@ -19,7 +19,7 @@ pub struct Verifier(Prepared);
 
 #[derive(Debug)]
 enum Prepared {
-    Rsa { sha256: ParsedPublicKey, sha512: ParsedPublicKey },
+    Rsa { sha1: ParsedPublicKey, sha256: ParsedPublicKey, sha512: ParsedPublicKey },
     Ecdsa { curve: Curve, key: ParsedPublicKey },
     Ed25519(ParsedPublicKey),
     SkEd25519 { key: ParsedPublicKey, application: [u8; 32] },
@@ -39,6 +39,7 @@ impl Verifier {
             KeyMaterial::Rsa { e, n } => {
                 let der = rsa_public_key(e, n)?;
                 Prepared::Rsa {
+                    sha1: parse(&signature::RSA_PKCS1_1024_8192_SHA1_FOR_LEGACY_USE_ONLY, &der)?,
                     sha256: parse(&signature::RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, &der)?,
                     sha512: parse(&signature::RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY, &der)?,
                 }
@@ -69,6 +70,7 @@ impl Verifier {
     /// It does not verify, or the algorithm is not this key's.
     pub fn verify_raw(&self, algorithm: SignatureAlgorithm, data: &[u8], raw: &[u8]) -> Result<(), BadSignature> {
         let key = match (&self.0, algorithm) {
+            (Prepared::Rsa { sha1, .. }, SignatureAlgorithm::RsaSha1) => sha1,
             (Prepared::Rsa { sha256, .. }, SignatureAlgorithm::RsaSha256) => sha256,
             (Prepared::Rsa { sha512, .. }, SignatureAlgorithm::RsaSha512) => sha512,
             (Prepared::Ecdsa { curve, key }, SignatureAlgorithm::Ecdsa(asked)) if *curve == asked => key,
@@ -106,17 +108,26 @@ impl Verifier {
     }
 }
 
-/// Verifies a signature over `data` by a key or certificate; of a certificate also the authority's own signature.
+/// Verifies a host's signature over `data` by its key or certificate; of a certificate also the authority's own signature.
+///
+/// A host that signs by `ssh-rsa` is believed as it is by the `ssh` that was told to accept it: the data is a hash that the other side
+/// chose half of. Authorities are not.
 ///
 /// # Errors
 /// One of them does not verify, or a key is of a type that is not known here.
-pub fn verify_by(key: &PublicKey, data: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+pub fn verify_host(key: &PublicKey, data: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
     if key.certificate().is_some() {
         let authority = key.authority().ok_or(BadSignature)?;
         let (certified, by_authority) = key.certified().ok_or(BadSignature)?;
         Verifier::new(&authority)?.verify_blob(certified, &by_authority)?;
     }
-    Verifier::new(key.material())?.verify_blob(data, signature)
+    let verifier = Verifier::new(key.material())?;
+    match (SignatureBlob::parse(signature), key.material()) {
+        (Ok(SignatureBlob { algorithm: "ssh-rsa", value, rest: [] }), KeyMaterial::Rsa { .. }) => {
+            verifier.verify_raw(SignatureAlgorithm::RsaSha1, data, value)
+        }
+        _ => verifier.verify_blob(data, signature),
+    }
 }
 
 /// The octets a security key signs (OpenSSH PROTOCOL.u2f): hash of the application, flags, counter, hash of the data.

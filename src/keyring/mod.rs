@@ -158,10 +158,11 @@ mod tests {
     use super::*;
     use crate::backend::{BoxFuture, Place, SignError};
     use crate::protocol::public_key::KeyMaterial;
+    use crate::protocol::signature::Wanted;
 
     struct Mute;
     impl Signer for Mute {
-        fn sign<'a>(&'a self, _: &'a [u8], _: u32) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+        fn sign<'a>(&'a self, _: &'a [u8], _: Wanted) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
             Box::pin(async { Err(SignError::Software) })
         }
         fn place(&self) -> Place {

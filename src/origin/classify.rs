@@ -70,6 +70,14 @@ impl fmt::Display for Origin {
     }
 }
 
+/// The class, the reason, and a line for each rule.
+impl fmt::Display for Judgement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.origin, self.reason)?;
+        self.findings.iter().try_for_each(|finding| write!(formatter, "\n{finding}"))
+    }
+}
+
 /// The rules that are decided without gathering anything, or by little.
 const CHEAP: [Rule; 4] = [Rule::D1, Rule::D2, Rule::D5, Rule::D6];
 /// The rules that the peer's configuration decides.
@@ -157,9 +165,9 @@ fn hop_fault(evidence: &Evidence<'_>) -> Option<String> {
     if let Some(fault) = evidence.binds.taint_reason() {
         return Some(format!("not to be believed: {fault}"));
     }
-    if !evidence.is_ssh() {
-        let reason = evidence.program.as_ref().err().map_or("its program is not ssh", |unknown| unknown.reason());
-        return Some(format!("forwarded, and not by a trusted ssh: {reason}"));
+    let program = Rule::D1.find(evidence);
+    if program.outcome != Outcome::Pass {
+        return Some(format!("forwarded, and not by a trusted ssh: {}", program.reason));
     }
     match &evidence.standing {
         Err(unknown) => return Some(format!("forwarded, and {unknown}")),
@@ -206,46 +214,63 @@ fn contradiction(evidence: &Evidence<'_>) -> Option<&'static str> {
 }
 
 fn local(evidence: &Evidence<'_>) -> (Origin, String) {
-    if evidence.binds.untouched() {
-        return unbound(evidence);
-    }
-    let findings = Rule::ALL.map(|rule| rule.find(evidence));
-    let failed = findings.iter().find(|finding| finding.outcome == Outcome::Fail);
-    let missing = || findings.iter().find(|finding| finding.outcome == Outcome::NotReached);
-    match failed.or_else(missing) {
-        None => (Origin::LocalDirect, "ssh on this machine, logging in for itself".into()),
-        Some(finding) => (Origin::Unknown, format!("may come from elsewhere: {}", finding.reason)),
+    let may_be_elsewhere = |reason: &str| (Origin::Unknown, format!("may come from elsewhere: {reason}"));
+    let role = match &evidence.program {
+        Ok(program) => program.role,
+        Err(unknown) => return may_be_elsewhere(unknown.reason()),
+    };
+    match role {
+        Role::Ssh if adds_its_key(evidence) => {
+            (Origin::LocalDirect, "ssh on this machine, busy with its own login".into())
+        }
+        Role::Ssh => match unproved(evidence) {
+            None => (Origin::LocalDirect, "ssh on this machine, logging in for itself".into()),
+            Some(reason) => may_be_elsewhere(&reason),
+        },
+        Role::Signer | Role::Manager if !evidence.binds.untouched() => {
+            may_be_elsewhere("a tool that announces a session")
+        }
+        Role::Signer | Role::Manager if !is_clean(evidence) => {
+            may_be_elsewhere("a connection of this process has misbehaved")
+        }
+        tool if is_of_its_kind(tool, evidence.request) => {
+            (Origin::LocalTool, "a tool on this machine that does not relay".into())
+        }
+        _ => (Origin::Unknown, "a trusted tool, but not a request of its kind".into()),
     }
 }
 
-fn unbound(evidence: &Evidence<'_>) -> (Origin, String) {
-    let program = match &evidence.program {
-        Ok(program) => program,
-        Err(unknown) => {
-            return (Origin::Unknown, format!("may come from elsewhere: {unknown}"));
+/// Why a login is not certain to be local: the first rule that fails, else the first for which there is no evidence.
+fn unproved(evidence: &Evidence<'_>) -> Option<String> {
+    let findings = Rule::ALL.map(|rule| rule.find(evidence));
+    let first = |outcome| findings.iter().find(|finding| finding.outcome == outcome);
+    let worst = first(Outcome::Fail).or_else(|| first(Outcome::NotReached));
+    worst.map(|finding| finding.reason.clone())
+}
+
+/// `AddKeysToAgent`: ssh adds the key it is logging in with by a second connection, on which it announces nothing. As long as
+/// the connection of its login is open there is no far side yet that could ask for anything.
+fn adds_its_key(evidence: &Evidence<'_>) -> bool {
+    let passes = |rule: Rule| rule.find(evidence).outcome == Outcome::Pass;
+    let busy = evidence.standing.as_ref().is_ok_and(|standing| standing.authenticating);
+    *evidence.request == Request::Manage
+        && evidence.binds.untouched()
+        && busy
+        && [Rule::D1, Rule::D2, Rule::D5].into_iter().all(passes)
+}
+
+fn is_of_its_kind(tool: Role, request: &Request) -> bool {
+    match tool {
+        Role::Signer => {
+            matches!(request, Request::List | Request::Sign(PayloadFact::SshSig | PayloadFact::Certificate))
         }
-    };
-    let clean = evidence.standing.as_ref().is_ok_and(|standing| standing.taint.is_none());
-    let of_its_kind = match (program.role, evidence.request) {
-        (Role::Signer, Request::List | Request::Sign(PayloadFact::SshSig | PayloadFact::Certificate)) => true,
-        (Role::Manager, Request::List | Request::Manage | Request::Sign(PayloadFact::Raw)) => true,
-        // `AddKeysToAgent`: ssh adds the key it is logging in with, before there is a far side that could ask for anything.
-        (Role::Ssh, Request::Manage) => {
-            let busy = evidence.standing.as_ref().is_ok_and(|standing| standing.authenticating);
-            let listener =
-                Rule::D5.find(evidence).outcome == Outcome::Pass && Rule::D1.find(evidence).outcome == Outcome::Pass;
-            return match clean && busy && listener {
-                true => (Origin::LocalDirect, "ssh on this machine, busy with its own login".into()),
-                false => (Origin::Unknown, "may come from elsewhere: ssh without an announced session".into()),
-            };
-        }
-        _ => false,
-    };
-    match (of_its_kind && clean, program.role) {
-        (true, _) => (Origin::LocalTool, "a tool on this machine that does not relay".into()),
-        (false, Role::Ssh) => (Origin::Unknown, "may come from elsewhere: ssh without an announced session".into()),
-        (false, _) => (Origin::Unknown, "a trusted tool, but not a request of its kind".into()),
+        Role::Manager => matches!(request, Request::List | Request::Manage | Request::Sign(PayloadFact::Raw)),
+        Role::Ssh => false,
     }
+}
+
+fn is_clean(evidence: &Evidence<'_>) -> bool {
+    evidence.standing.as_ref().is_ok_and(|standing| standing.taint.is_none())
 }
 
 #[cfg(test)]

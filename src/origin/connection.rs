@@ -305,3 +305,7 @@ impl Drop for Connection {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -15,6 +15,7 @@ use ssh_key::{Certificate, PublicKey};
 
 use super::Unknown;
 use super::host_pattern::{field_names, literal_names, matches_glob};
+use crate::text;
 
 /// Longer lines are skipped: octets.
 const LONGEST_LINE: u64 = 64 * 1024;
@@ -88,7 +89,10 @@ impl HostKey {
         if !kind.ends_with(b"-cert-v01@openssh.com") {
             return Ok(Self { plain: whole.clone(), whole, certificate: None });
         }
-        let unreadable = |error| Unknown::new(format!("the host certificate cannot be read: {error}"));
+        let unreadable = |error: ssh_key::Error| {
+            let error = text::excerpt(error.to_string().as_bytes());
+            Unknown::new(format!("the host certificate cannot be read: {error}"))
+        };
         let certificate = Certificate::from_bytes(blob).map_err(unreadable)?;
         if certificate.cert_type() != CertType::Host {
             return Err(Unknown::new("the host presented a certificate that is not for hosts"));

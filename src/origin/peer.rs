@@ -132,18 +132,19 @@ impl Process {
                 return Err(Unknown::new(format!("the process that connected is gone: {error}")));
             }
         };
-        let process = Self::read(pid, ProcDir::open(pid)?)?;
+        let process = ProcDir::open(pid).and_then(|directory| Self::read(pid, directory));
         // The directory was opened by number. It belongs to the process that connected if that process still lives now:
         // its number cannot have been anybody else's in between.
-        let same = match &pidfd {
-            Some(pidfd) => !has_ended(pidfd),
+        let ended = match (&pidfd, &process) {
+            (Some(pidfd), _) => has_ended(pidfd),
             // Before Linux 6.5 there is no descriptor of the peer, and its start, read again, at least shows that the
             // number has not changed hands while we read.
-            None => process.id.lives(),
+            (None, Ok(process)) => !process.id.lives(),
+            (None, Err(_)) => false,
         };
-        match same {
-            true => Ok(process),
-            false => Err(Unknown::new("the process that connected has ended")),
+        match ended {
+            true => Err(Unknown::new("the process that connected has ended")),
+            false => process,
         }
     }
 

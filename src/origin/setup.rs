@@ -122,6 +122,8 @@ mod tests {
         assert!(relays(&ours.to_string_lossy()) && relays(&link.to_string_lossy()));
         assert!(relays(&scratch.path("none").to_string_lossy()) && relays("relative/path") && relays("[socks]:0"));
         assert!(!relays(&other.to_string_lossy()) && !relays("[localhost]:22"));
+        std::fs::remove_file(&ours).expect("unlink");
+        assert!(relays(&other.to_string_lossy()), "what is not where it was could be anywhere");
     }
 
     fn setup(lines: &str, ours: &Path) -> Setup {

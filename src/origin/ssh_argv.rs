@@ -177,6 +177,11 @@ impl Reading {
         if letter == b'E' {
             return;
         }
+        // As a word of its own it would be taken for the end of the options. A file's name is made absolute, and is none then.
+        if value == "--" && letter != b'F' {
+            self.words.push(OsString::from_vec(vec![b'-', letter, b'-', b'-']));
+            return;
+        }
         self.words.push(OsString::from_vec(vec![b'-', letter]));
         if letter == b'F' {
             self.config_file = Some(self.words.len());
@@ -185,9 +190,10 @@ impl Reading {
     }
 }
 
-/// The host in `[user@]host` or `ssh://[user@]host[:port]`.
+/// The host in `[user@]host` or `ssh://[user@]host[:port]`. None in what begins with a dash, although older versions take `-user@host`
+/// after `--`: in a question it would be an option.
 fn host_of(destination: &OsStr) -> Option<String> {
-    let text = destination.to_str()?;
+    let text = destination.to_str().filter(|text| !text.starts_with('-'))?;
     let host = match text.strip_prefix("ssh://") {
         Some(uri) => {
             let host = uri.split_once('@').map_or(uri, |(_, host)| host);

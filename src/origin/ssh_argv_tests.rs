@@ -35,6 +35,14 @@ fn after_two_dashes_there_are_no_options() {
 }
 
 #[test]
+fn two_dashes_as_an_argument_do_not_end_the_options_of_the_question() {
+    let command = parse(&["ssh", "-l--", "host", "-p", "22", "cmd"]).expect("login");
+    assert_eq!(command.query(None).expect("query"), ["-G", "-l--", "host", "-p", "22", "--", "cmd"]);
+    let command = parse(&["ssh", "-l", "--", "host", "-p", "22"]).expect("login");
+    assert_eq!(command.query(None).expect("query"), ["-G", "-l--", "host", "--", "-p", "22"]);
+}
+
+#[test]
 fn what_would_write_or_log_is_not_repeated() {
     let command = parse(&["ssh", "-vvyE", "/tmp/log", "-E/tmp/log", "host"]).expect("login");
     assert_eq!(command.query(None).expect("query"), ["-G", "host"]);
@@ -71,6 +79,7 @@ fn what_is_no_login_is_refused() {
     assert_eq!(error(&["ssh", "user@"]), ArgvError::BadDestination);
     assert_eq!(error(&["ssh", "-"]), ArgvError::BadDestination);
     assert_eq!(error(&["ssh", "--", "-oProxyCommand=x"]), ArgvError::BadDestination);
+    assert_eq!(error(&["ssh", "--", "-oProxyCommand=x@host"]), ArgvError::BadDestination);
 }
 
 #[test]

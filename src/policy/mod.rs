@@ -4,5 +4,6 @@
 
 pub mod destination;
 mod verdict;
+pub mod websafe;
 
 pub use verdict::{Action, Ask, KeyLimits, Preset, Verdict, decide, decide_as_stock, decide_list, decide_management};

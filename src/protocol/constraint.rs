@@ -82,7 +82,7 @@ impl Constraints {
                     //= RFC 9987 section 3.2.7: if an agent receives a request with a constraint it does not recognise, it MUST refuse
                     name => {
                         let name = text::excerpt(name.as_bytes());
-                        return Err(Malformed(format!("constraint {name} is not known for this kind of key")));
+                        return Err(Malformed(format!("constraint \"{name}\" is not known for this kind of key")));
                     }
                 },
                 code => return Err(Malformed(format!("constraint {code} is not known"))),

@@ -17,7 +17,7 @@ pub mod wire;
 
 /// A request, key or constraint that is not what the protocol allows.
 ///
-/// The text says what was wrong, for the log; the peer only ever sees a failure reply.
+/// The text says what was wrong, for the log, on one line and shortly whatever the peer sent; the peer only ever sees a failure reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub String);

@@ -87,7 +87,8 @@ fn login(data: &[u8]) -> Result<Payload<'_>, Malformed> {
     let user = reader.string()?;
     let service = reader.string()?;
     let method = reader.string()?;
-    let with_signature = reader.bool()?;
+    // Servers put exactly this octet where they rebuild what was signed, so another true one is no login anywhere.
+    let with_signature = reader.u8()? == 1;
     let algorithm = reader.string()?;
     let key = reader.string()?;
     if session_id.is_empty() || kind != USERAUTH_REQUEST || service != b"ssh-connection" || !with_signature {
@@ -165,6 +166,7 @@ mod tests {
             request("publickey-hostbound-v00@openssh.com", None),
             request("password", None),
             [request("publickey", None), vec![0]].concat(),
+            request("publickey", None).into_iter().map(|octet| if octet == 1 { 2 } else { octet }).collect(),
         ] {
             assert_eq!(Payload::of(&other), Payload::Raw);
         }

@@ -71,7 +71,7 @@ impl<'a> PrivateKey<'a> {
                 sk_ecdsa(reader, certificate)
             }
             _ if name.starts_with("ecdsa-sha2-nistp") => ecdsa(reader, name, certificate),
-            _ => Err(Malformed(format!("keys of type {} are not supported", text::excerpt(name.as_bytes())))),
+            _ => Err(Malformed(format!("keys of type \"{}\" are not supported", text::excerpt(name.as_bytes())))),
         }
     }
 }

@@ -178,7 +178,10 @@ impl KeyMaterial {
             KeyData::SkEcdsaSha2NistP256(sk) => {
                 Self::SkEcdsa { point: sk.ec_point().as_bytes().to_vec(), application: sk.application().to_owned() }
             }
-            _ => return Err(Malformed(format!("key type {} is not supported", data.algorithm()))),
+            _ => {
+                let name = text::excerpt(data.algorithm().as_str().as_bytes());
+                return Err(Malformed(format!("key type \"{name}\" is not supported")));
+            }
         })
     }
 }
@@ -198,7 +201,11 @@ impl PublicKey {
     /// Unknown key type, truncated, left-over octets, or a point or number out of form.
     pub fn from_blob(blob: &[u8]) -> Result<Self, Malformed> {
         let name = Reader::new(blob).text()?;
-        let bad = |error| Malformed(format!("public key of type {}: {error}", text::excerpt(name.as_bytes())));
+        // The library quotes the blob in its errors.
+        let bad = |error: ssh_key::Error| {
+            let (name, error) = (text::excerpt(name.as_bytes()), text::excerpt(error.to_string().as_bytes()));
+            Malformed(format!("public key of type \"{name}\": {error}"))
+        };
         let (material, certificate) = if name.ends_with(CERTIFICATE_SUFFIX) {
             let certificate = Certificate::from_bytes(blob).map_err(bad)?;
             (KeyMaterial::from_key_data(certificate.public_key())?, Some(Arc::new(certificate)))
@@ -279,6 +286,13 @@ mod tests {
         let mut blob = KeyMaterial::Ed25519 { key: [7; 32] }.to_blob();
         blob.push(0);
         assert!(PublicKey::from_blob(&blob).is_err());
+    }
+
+    #[test]
+    fn an_error_quotes_the_blob_without_harm() {
+        let blob = [&[0, 0, 4, 0][..], &b"ssh-\n".repeat(205)].concat();
+        let error = PublicKey::from_blob(&blob).expect_err("no such type").to_string();
+        assert!(error.len() < 512 && !error.contains('\n'), "{error}");
     }
 
     #[test]

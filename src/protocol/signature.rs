@@ -10,9 +10,20 @@ pub const FLAG_RSA_SHA2_256: u32 = 2;
 /// `SSH_AGENT_RSA_SHA2_512` (RFC 9987 section 3.6.1).
 pub const FLAG_RSA_SHA2_512: u32 = 4;
 
+/// What a request says about the algorithm, and what the agent's rules allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// The request's flags; unknown bits are ignored.
+    pub flags: u32,
+    /// `ssh-rsa` with SHA-1 is allowed, as stock ssh-agent does.
+    pub sha1: bool,
+}
+
 /// What is to be computed for one signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SignatureAlgorithm {
+    /// `ssh-rsa`, for those who asked to be as lax as stock ssh-agent
+    RsaSha1,
     /// `rsa-sha2-256`
     RsaSha256,
     /// `rsa-sha2-512`
@@ -44,11 +55,13 @@ impl SignatureAlgorithm {
     ///
     /// # Errors
     /// The request can only be meant as `ssh-rsa` with SHA-1.
-    pub fn choose(key: &KeyMaterial, flags: u32, data: &[u8]) -> Result<Self, NoAlgorithm> {
+    pub fn choose(key: &KeyMaterial, wanted: Wanted, data: &[u8]) -> Result<Self, NoAlgorithm> {
+        let Wanted { flags, sha1 } = wanted;
         match key {
             //= RFC 9987 section 3.6.1: two flags are currently defined for signature requests
             KeyMaterial::Rsa { .. } if flags & FLAG_RSA_SHA2_256 != 0 => Ok(Self::RsaSha256),
             KeyMaterial::Rsa { .. } if flags & FLAG_RSA_SHA2_512 != 0 => Ok(Self::RsaSha512),
+            KeyMaterial::Rsa { .. } if sha1 => Ok(Self::RsaSha1),
             KeyMaterial::Rsa { .. } => match Payload::of(data) {
                 Payload::Raw => Ok(Self::RsaSha256),
                 _ => Err(NoAlgorithm::Sha1),
@@ -64,6 +77,7 @@ impl SignatureAlgorithm {
     /// The algorithm's name at the head of a signature blob.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::RsaSha1 => "ssh-rsa",
             Self::RsaSha256 => "rsa-sha2-256",
             Self::RsaSha512 => "rsa-sha2-512",
             Self::Ecdsa(curve) => curve.algorithm(),
@@ -142,13 +156,16 @@ mod tests {
     }
 
     #[test]
-    fn rsa_never_signs_with_sha1_and_sha256_wins_over_sha512() {
+    fn rsa_signs_with_sha1_only_where_that_is_allowed_and_sha256_wins_over_sha512() {
         let rsa = KeyMaterial::Rsa { e: vec![3], n: vec![1; 256] };
         let mut message = b"SSHSIG".to_vec();
         [&b"file"[..], b"", b"sha512", b"digest"].into_iter().for_each(|part| message.put_string(part));
-        assert_eq!(SignatureAlgorithm::choose(&rsa, 0, &message), Err(NoAlgorithm::Sha1));
-        assert_eq!(SignatureAlgorithm::choose(&rsa, 0, b"any data"), Ok(SignatureAlgorithm::RsaSha256));
-        assert_eq!(SignatureAlgorithm::choose(&rsa, 6, &message), Ok(SignatureAlgorithm::RsaSha256));
-        assert_eq!(SignatureAlgorithm::choose(&rsa, 4, &message), Ok(SignatureAlgorithm::RsaSha512));
+        let choose = |flags, data: &[u8]| SignatureAlgorithm::choose(&rsa, Wanted { flags, sha1: false }, data);
+        assert_eq!(choose(0, &message), Err(NoAlgorithm::Sha1));
+        assert_eq!(choose(0, b"any data"), Ok(SignatureAlgorithm::RsaSha256));
+        assert_eq!(choose(6, &message), Ok(SignatureAlgorithm::RsaSha256));
+        assert_eq!(choose(4, &message), Ok(SignatureAlgorithm::RsaSha512));
+        let lax = Wanted { flags: 0, sha1: true };
+        assert_eq!(SignatureAlgorithm::choose(&rsa, lax, &message), Ok(SignatureAlgorithm::RsaSha1));
     }
 }

@@ -5,6 +5,7 @@
 
 mod fault;
 mod keys;
+mod middleware;
 mod module;
 mod public;
 mod raw;
@@ -16,6 +17,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 
 use crate::ipc::{self, Answer, Call, FaultKind, MAX_IPC};
 use crate::protocol::frame::FrameBuffer;
+use middleware::Middleware;
 use module::Module;
 
 /// What a process may have open unless it asks for more, on most systems.
@@ -29,11 +31,11 @@ pub fn run() -> io::Result<()> {
     harden()?;
     let mut agent = take_stdin()?;
     let mut calls = FrameBuffer::new(MAX_IPC);
-    let mut module = None;
+    let mut library = None;
     loop {
         while let Some(frame) = calls.next_frame().map_err(io::Error::other)? {
             let call = ipc::decode(frame).map_err(io::Error::other)?;
-            let answer = ipc::encode(&serve(&mut module, call)).map_err(io::Error::other)?;
+            let answer = ipc::encode(&serve(&mut library, call)).map_err(io::Error::other)?;
             agent.write_all(&answer)?;
         }
         calls.release_if_idle();
@@ -45,22 +47,32 @@ pub fn run() -> io::Result<()> {
     }
 }
 
-fn serve(module: &mut Option<Module>, call: Call) -> Answer {
-    let answer = match (call, module.as_mut()) {
+/// The one library that this process was started for.
+enum Library {
+    Module(Box<Module>),
+    Middleware(Middleware),
+}
+
+fn serve(library: &mut Option<Library>, call: Call) -> Answer {
+    let answer = match (call, library.as_mut()) {
         (Call::Start { module: path }, None) => Module::load(&path).map(|loaded| {
-            *module = Some(loaded);
+            *library = Some(Library::Module(Box::new(loaded)));
             Answer::Done
         }),
-        (Call::Start { .. }, Some(_)) => Ok(Answer::Done),
-        (_, None) => Err(fault::new(FaultKind::NotAModule, "no module is loaded")),
-        (Call::Scan, Some(module)) => module.scan().map(Answer::Tokens),
-        (Call::Login { token, pin, even_final_try }, Some(module)) => {
+        (Call::StartMiddleware { library: path }, None) => Middleware::load(&path).map(|loaded| {
+            *library = Some(Library::Middleware(loaded));
+            Answer::Done
+        }),
+        (Call::Scan, Some(Library::Module(module))) => module.scan().map(Answer::Tokens),
+        (Call::Login { token, pin, even_final_try }, Some(Library::Module(module))) => {
             module.login(&token, pin, even_final_try).map(Answer::LoggedIn)
         }
-        (Call::Sign { token, key, mechanism, input, pin }, Some(module)) => {
+        (Call::Sign { token, key, mechanism, input, pin }, Some(Library::Module(module))) => {
             module.sign(&token, &key, mechanism, &input, pin).map(Answer::Signature)
         }
-        (Call::Logout { token }, Some(module)) => module.logout(&token).map(|()| Answer::Done),
+        (Call::Logout { token }, Some(Library::Module(module))) => module.logout(&token).map(|()| Answer::Done),
+        (Call::SignAssertion(assertion), Some(Library::Middleware(middleware))) => middleware.sign(assertion),
+        _ => Err(fault::new(FaultKind::NotAModule, "this worker serves another kind of library")),
     };
     answer.unwrap_or_else(Answer::Failed)
 }

@@ -169,6 +169,17 @@ fn an_ssh_in_another_process_namespace_is_not_local() {
     assert!(records[1].judgement.reason.contains("namespace"), "{records:#?}");
 }
 
+#[test]
+fn another_user_s_program_is_not_local() {
+    let lab = Lab::new();
+    let as_nobody = "chmod 777 $LAB $LAB/agent.sock; setpriv --reuid=65534 --clear-groups";
+    if !lab.output(&format!("{as_nobody} true")).status.success() {
+        eprintln!("skipped: no right to become another user");
+        return;
+    }
+    assert_eq!(short(&lab.run(&format!("{as_nobody} ssh-add -l"))), [("list", Unknown)]);
+}
+
 fn short(records: &[Record]) -> Vec<(&'static str, Origin)> {
     records.iter().map(Record::short).collect()
 }

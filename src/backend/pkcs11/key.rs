@@ -12,9 +12,11 @@ use crate::backend::{BoxFuture, Place, SignError, Signer};
 use crate::crypto::verify::Verifier;
 use crate::ipc::{KeyName, KeySeen, Mechanism, TokenName};
 use crate::protocol::public_key::{Curve, PublicKey};
-use crate::protocol::signature::SignatureAlgorithm;
+use crate::protocol::signature::{SignatureAlgorithm, Wanted};
 
-/// `DigestInfo` up to the digest, for SHA-256 and SHA-512 (RFC 8017 section 9.2, note 1).
+/// `DigestInfo` up to the digest (RFC 8017 section 9.2, note 1).
+pub(in crate::backend) const SHA1_INFO: &[u8] =
+    &[0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04, 0x14];
 const SHA256_INFO: &[u8] =
     &[0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20];
 const SHA512_INFO: &[u8] =
@@ -77,9 +79,9 @@ impl TokenKey {
 }
 
 impl Signer for TokenKey {
-    fn sign<'a>(&'a self, data: &'a [u8], flags: u32) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+    fn sign<'a>(&'a self, data: &'a [u8], wanted: Wanted) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
         Box::pin(async move {
-            let algorithm = SignatureAlgorithm::choose(self.public.material(), flags, data)?;
+            let algorithm = SignatureAlgorithm::choose(self.public.material(), wanted, data)?;
             let raw = self.compute(algorithm, data).await?;
             self.verifier
                 .verify_raw(algorithm, data, &raw)
@@ -104,6 +106,7 @@ impl Signer for TokenKey {
 fn prepare(algorithm: SignatureAlgorithm, data: &[u8], hashes_itself: bool) -> (Mechanism, Vec<u8>) {
     let hash = |algorithm, prefix: &[u8]| [prefix, digest::digest(algorithm, data).as_ref()].concat();
     match algorithm {
+        SignatureAlgorithm::RsaSha1 => (Mechanism::RsaPkcs, hash(&digest::SHA1_FOR_LEGACY_USE_ONLY, SHA1_INFO)),
         SignatureAlgorithm::RsaSha256 if hashes_itself => (Mechanism::Sha256RsaPkcs, data.to_vec()),
         SignatureAlgorithm::RsaSha512 if hashes_itself => (Mechanism::Sha512RsaPkcs, data.to_vec()),
         SignatureAlgorithm::RsaSha256 => (Mechanism::RsaPkcs, hash(&digest::SHA256, SHA256_INFO)),

@@ -6,7 +6,6 @@
 pub mod discover;
 pub mod error;
 mod key;
-mod link;
 mod pool;
 mod token;
 mod unlock;
@@ -21,8 +20,8 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use tokio::sync::mpsc::UnboundedSender;
 
+pub(super) use key::SHA1_INFO;
 pub use key::TokenKey;
-pub use link::SUBCOMMAND;
 pub use token::Token;
 
 use super::pin::{PinError, PinPrompt, PinSource, RefusedPins};

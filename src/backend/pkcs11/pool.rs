@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::TokenError;
-use super::link::Link;
+use crate::backend::link::Link;
 use crate::ipc::{Answer, Call};
 
 /// Hands out workers, one user at a time each.
@@ -72,7 +72,8 @@ impl Pool {
             tracing::warn!(module = %self.module.display(), "worker ended while idle; starting another");
         }
         let _alone = self.starting.lock().await;
-        let link = Link::start(&self.module, &self.env, self.deadline).await?;
+        let start = Call::Start { module: self.module.clone() };
+        let link = Link::start(&self.module, &start, &self.env, self.deadline).await?;
         Ok(self.lease(link, false, permit))
     }
 

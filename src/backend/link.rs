@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::error::TokenError;
+use super::pkcs11::error::TokenError;
 use crate::ipc::{self, Answer, Call, FaultKind, MAX_IPC, TokenName};
 use crate::protocol::frame::FrameBuffer;
 
@@ -31,8 +31,13 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Starts a worker and has it load its module.
-    pub(super) async fn start(module: &Path, env: &[(String, String)], deadline: Duration) -> Result<Self, TokenError> {
+    /// Starts a worker and has it load its library, by the call that says which and of what kind.
+    pub(super) async fn start(
+        module: &Path,
+        start: &Call,
+        env: &[(String, String)],
+        deadline: Duration,
+    ) -> Result<Self, TokenError> {
         let name = module.display().to_string();
         let spawn = |error: io::Error| TokenError::Spawn { module: name.clone(), reason: error.to_string() };
         let (ours, theirs) = StdUnixStream::pair().map_err(spawn)?;
@@ -56,7 +61,7 @@ impl Link {
             answers: FrameBuffer::new(MAX_IPC),
             logged_in: HashSet::new(),
         };
-        match link.call(&Call::Start { module: module.to_owned() }, deadline).await? {
+        match link.call(start, deadline).await? {
             Answer::Done => Ok(link),
             Answer::Failed(fault) => Err(TokenError::Load { module: name, reason: fault.text }),
             _ => Err(TokenError::Nonsense { module: name }),

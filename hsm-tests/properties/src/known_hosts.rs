@@ -1,0 +1,119 @@
+//! `known_hosts`: an answer has its line, revocation outweighs it, and names that a key is known by are names it is found by.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use base64ct::{Base64, Encoding as _};
+use hardkey::origin::host_pattern::matches_glob;
+use hardkey::origin::known_hosts::{Answer, HostKey, HostName, Place, find, names_of};
+use hardkey::pattern;
+
+use crate::octets::split_string;
+
+/// Input: a line with host, port and key in base64, with blanks between them; then the file.
+pub fn check(input: &[u8]) {
+    let end = input.iter().position(|octet| *octet == b'\n').unwrap_or(input.len());
+    let (line, content) = (&input[..end], input.get(end + 1..).unwrap_or_default());
+    let mut words = line.split(|octet| *octet == b' ');
+    let mut word = || words.next().and_then(|word| std::str::from_utf8(word).ok());
+    let (Some(host), Some(port), Some(encoded)) = (word(), word(), word()) else { return };
+    globs(host, content);
+    let (Ok(port), Ok(blob)) = (port.parse(), Base64::decode_vec(encoded)) else { return };
+    let Ok(key) = HostKey::from_wire(&blob) else { return };
+    let host = HostName::new(host, port, None);
+    an_answer_has_its_line(&host, &key, &blob, content);
+    names_are_found(&key, content);
+}
+
+fn an_answer_has_its_line(host: &HostName, key: &HostKey, blob: &[u8], content: &[u8]) {
+    let answer = ask(host, key, content);
+    match &answer {
+        Answer::Known(place) => assert!(!line(content, place).starts_with(b"@revoked ")),
+        Answer::Revoked(place) => assert!(line(content, place).trim_ascii_start().starts_with(b"@revoked")),
+        Answer::Unknown => {}
+    }
+
+    let moved = ask(host, key, &[b"# a comment\n\n", content].concat());
+    let place = |answer: &Answer| match answer {
+        Answer::Known(place) => Some((true, place.line)),
+        Answer::Revoked(place) => Some((false, place.line)),
+        Answer::Unknown => None,
+    };
+    assert_eq!(place(&moved), place(&answer).map(|(known, line)| (known, line + 2)), "two more lines above");
+
+    let kind = split_string(blob).map_or("", |(kind, _)| std::str::from_utf8(kind).unwrap_or("x"));
+    let revoked = format!("\n@revoked * {kind} {}\n", Base64::encode_string(blob));
+    let mut with_revocation = content.to_vec();
+    with_revocation.extend(revoked.as_bytes());
+    assert!(
+        kind.is_empty()
+            || kind.contains(char::is_whitespace)
+            || matches!(ask(host, key, &with_revocation), Answer::Revoked(_))
+    );
+}
+
+fn names_are_found(key: &HostKey, content: &[u8]) {
+    let names = with_file(content, |files| names_of(files, key, &["localhost".into(), "[host]:2222".into()], now()));
+    assert!(names.len() <= 16);
+    for known in &names {
+        let bracketed = known.name.strip_prefix('[').and_then(|name| name.split_once("]:"));
+        let host = match bracketed {
+            Some((name, port)) => match port.parse() {
+                Ok(port) => HostName::new(name, port, None),
+                Err(_) => continue,
+            },
+            None => HostName::new(&known.name, 22, None),
+        };
+        assert_ne!(ask(&host, key, content), Answer::Unknown, "known as {:?}", known.name);
+    }
+}
+
+/// The two matchers of patterns, and the obvious one.
+fn globs(text: &str, pattern: &[u8]) {
+    let pattern = &pattern[..pattern.len().min(64)];
+    let text = &text.as_bytes()[..text.len().min(64)];
+    let expected = matches_obviously(text, pattern);
+    assert_eq!(matches_glob(text, pattern), expected);
+    if let (Ok(text), Ok(pattern)) = (std::str::from_utf8(text), std::str::from_utf8(pattern)) {
+        assert_eq!(pattern::matches(pattern, text), expected);
+    }
+}
+
+fn matches_obviously(text: &[u8], pattern: &[u8]) -> bool {
+    // `reached[n]`: the pattern so far matches the first n octets of the text.
+    let mut reached: Vec<bool> = (0..=text.len()).map(|length| length == 0).collect();
+    for wanted in pattern {
+        reached = (0..=text.len())
+            .map(|length| match wanted {
+                b'*' => reached[..=length].contains(&true),
+                _ => length > 0 && reached[length - 1] && (*wanted == b'?' || *wanted == text[length - 1]),
+            })
+            .collect();
+    }
+    reached[text.len()]
+}
+
+fn ask(host: &HostName, key: &HostKey, content: &[u8]) -> Answer {
+    with_file(content, |files| find(files, host, key, now()))
+}
+
+fn line<'a>(content: &'a [u8], place: &Place) -> &'a [u8] {
+    content.split(|octet| *octet == b'\n').nth(place.line - 1).expect("a line of the file")
+}
+
+/// A moment at which the certificates among the seeds are valid.
+fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
+
+/// A file with this content, in memory.
+fn with_file<T>(content: &[u8], act: impl FnOnce(&[PathBuf]) -> T) -> T {
+    let name = CString::new("known_hosts").expect("no zero octet");
+    let file = File::from(rustix::fs::memfd_create(&name, rustix::fs::MemfdFlags::CLOEXEC).expect("a file in memory"));
+    file.write_all_at(content, 0).expect("memory");
+    act(&[PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))])
+}

@@ -1,0 +1,150 @@
+//! Security keys by handle, through a middleware library that the user allowed (`sk-provider@openssh.com`).
+//!
+//! Each signature has a worker process of its own: it may wait for a touch as long as the user takes, and delays nobody else.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+
+use super::link::Link;
+use super::pin::{Pin, PinPrompt, PinQuestion, TriesLeft};
+use super::{BoxFuture, Place, SignError, Signer};
+use crate::crypto::verify::Verifier;
+use crate::ipc::{Answer, Assertion, Call, FaultKind, ModuleFault, SecretOctets};
+use crate::protocol::Malformed;
+use crate::protocol::private_key::{PrivateKey, Secret};
+use crate::protocol::public_key::{Curve, KeyMaterial};
+use crate::protocol::signature::{SignatureAlgorithm, Wanted};
+use crate::protocol::wire::Put as _;
+
+/// How long a key may wait for its touch.
+const TOUCH_DEADLINE: Duration = Duration::from_secs(120);
+/// `SSH_SK_USER_PRESENCE_REQD` (OpenSSH PROTOCOL.u2f).
+const USER_PRESENCE: u8 = 1;
+
+/// A key that lives on a security key.
+pub struct SecurityKey {
+    provider: PathBuf,
+    public: KeyMaterial,
+    verifier: Verifier,
+    application: String,
+    handle: Vec<u8>,
+    flags: u8,
+    comment: String,
+    notices: Arc<dyn TouchNotice>,
+    prompt: Arc<dyn PinPrompt>,
+}
+
+/// Tells people to touch a key. Dropping what it returns takes the notice away.
+pub trait TouchNotice: Send + Sync {
+    /// Shows the notice.
+    fn show(&self, text: &str) -> Box<dyn Send>;
+}
+
+impl SecurityKey {
+    /// Takes a handle that `ssh-add` sent.
+    ///
+    /// # Errors
+    /// It is not a security key's.
+    pub fn new(
+        key: &PrivateKey<'_>,
+        comment: &[u8],
+        provider: PathBuf,
+        notices: Arc<dyn TouchNotice>,
+        prompt: Arc<dyn PinPrompt>,
+    ) -> Result<Self, Malformed> {
+        let public = key.public.material().clone();
+        let Secret::SecurityKey { flags, handle } = key.secret else {
+            return Err(Malformed::new("not a security key"));
+        };
+        let (KeyMaterial::SkEd25519 { application, .. } | KeyMaterial::SkEcdsa { application, .. }) = &public else {
+            return Err(Malformed::new("not a security key"));
+        };
+        let verifier = Verifier::new(&public).map_err(|error| Malformed::new(error.to_string()))?;
+        Ok(Self {
+            provider,
+            application: application.clone(),
+            handle: handle.to_vec(),
+            flags,
+            comment: crate::text::excerpt(comment),
+            verifier,
+            public,
+            notices,
+            prompt,
+        })
+    }
+
+    async fn assertion(&self, data: &[u8], pin: Option<&Pin>) -> Result<Answer, SignError> {
+        let start = Call::StartMiddleware { library: self.provider.clone() };
+        let mut link = Link::start(&self.provider, &start, &[], TOUCH_DEADLINE).await?;
+        let call = Call::SignAssertion(Assertion {
+            is_ed25519: matches!(self.public, KeyMaterial::SkEd25519 { .. }),
+            data: data.to_vec(),
+            application: self.application.clone(),
+            handle: self.handle.clone(),
+            flags: self.flags,
+            pin: pin.map(|pin| SecretOctets(pin.expose_secret().to_vec().into())),
+        });
+        let _notice = (self.flags & USER_PRESENCE != 0)
+            .then(|| self.notices.show(&format!("Confirm user presence for key {}", self.comment)));
+        Ok(link.call(&call, TOUCH_DEADLINE).await?)
+    }
+
+    async fn compute(&self, data: &[u8]) -> Result<Vec<u8>, SignError> {
+        let mut answer = self.assertion(data, None).await?;
+        if let Answer::Failed(ModuleFault { kind: FaultKind::NotLoggedIn, .. }) = answer {
+            // Asked once: a second wrong PIN in a row has to be the user's own decision.
+            let question = PinQuestion {
+                token: "security key".to_owned(),
+                serial: String::new(),
+                key: self.comment.clone(),
+                tries: TriesLeft::NoWarning,
+                after_refusal: false,
+            };
+            let pin = self.prompt.ask(question).await?;
+            answer = self.assertion(data, Some(&pin)).await?;
+        }
+        let fail = |reason: String| SignError::SecurityKey { provider: self.provider.display().to_string(), reason };
+        match answer {
+            Answer::Assertion { raw, flags, counter } => {
+                let signature = self.encode(&raw, flags, counter);
+                let verified = self.verifier.verify_blob(data, &signature);
+                verified.map_err(|_| fail("its signature does not verify, and was not passed on".to_owned()))?;
+                Ok(signature)
+            }
+            Answer::Failed(fault) => Err(fail(fault.text)),
+            _ => Err(fail("the worker answered another call".to_owned())),
+        }
+    }
+
+    /// The signature blob (OpenSSH PROTOCOL.u2f): as that of the plain algorithm, then flags and counter.
+    fn encode(&self, raw: &[u8], flags: u8, counter: u32) -> Vec<u8> {
+        let plain = match self.public {
+            KeyMaterial::SkEd25519 { .. } => SignatureAlgorithm::Ed25519,
+            _ => SignatureAlgorithm::Ecdsa(Curve::P256),
+        };
+        let mut blob = Vec::new();
+        blob.put_string(self.public.algorithm().as_bytes());
+        blob.extend_from_slice(&plain.encode(raw)[4 + plain.name().len()..]);
+        blob.push(flags);
+        blob.put_u32(counter);
+        blob
+    }
+}
+
+impl Signer for SecurityKey {
+    fn sign<'a>(&'a self, data: &'a [u8], _wanted: Wanted) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+        Box::pin(self.compute(data))
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            token: "security key".to_owned(),
+            module: Some(Path::new(&self.provider).display().to_string()),
+            state: if self.flags & USER_PRESENCE != 0 { "needs touch" } else { "ready" }.to_owned(),
+            ..Place::default()
+        }
+    }
+}
