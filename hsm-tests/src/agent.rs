@@ -198,6 +198,13 @@ impl AgentBuilder {
         self.line("preset = \"openssh\"")
     }
 
+    /// A person who says yes to every question: for tests of what strict judgement does even then.
+    #[must_use]
+    pub fn allowed_by_a_person(self) -> Self {
+        let askpass = self.home.program("yes-to-all", "#!/bin/sh\n");
+        self.env("SSH_ASKPASS", askpass).env("SSH_ASKPASS_REQUIRE", "force")
+    }
+
     /// Dialogs are shown by this pinentry.
     #[must_use]
     pub fn pinentry(self, pinentry: &Pinentry) -> Self {

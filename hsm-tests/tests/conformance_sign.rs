@@ -1,7 +1,7 @@
 //! Signatures: flags, algorithms, and what may be signed (RFC 9987 section 3.6).
 
 use base64ct::{Base64, Encoding};
-use hsm_tests::{Agent, Body, Client, Fields, Home, KeyFile, PublicKey, login};
+use hsm_tests::{Agent, Body, Client, Fields, Home, KeyFile, PublicKey, login, stock_cannot};
 use sha2::{Digest, Sha256, Sha512};
 
 const SHA2_256: u32 = 2;
@@ -92,17 +92,24 @@ fn the_flags_choose_the_hash_of_an_rsa_signature() {
 }
 
 #[test]
-fn without_a_flag_an_rsa_key_signs_with_sha_1_as_stock_does() {
-    // Where hardkey was told to be as lax as stock; that it refuses by default is tested with a real login.
+fn without_a_flag_stock_signs_with_sha_1_and_strict_judgement_never() {
     let home = Home::new();
     let (agent, key, _) = with_key(&home, &["-t", "rsa", "-b", "2048"]);
-    let mut client = agent.client();
     let blob = key.public().blob();
     let login = login(b"session", "ada", key.public(), None);
+    let signed = |client: &mut Client, data: &[u8]| client.sign(&blob, data, 0).map(|signature| algorithm(&signature));
     for data in [&b"raw data"[..], &login, &sshsig("sha256", b"message")] {
-        let signature = client.sign(&blob, data, 0).expect("a signature");
-        assert_eq!(algorithm(&signature), "ssh-rsa");
+        assert_eq!(signed(&mut agent.client(), data).as_deref(), Some("ssh-rsa"));
     }
+    if stock_cannot("be strict") {
+        return;
+    }
+    let strict = Agent::with(&home).named("strict").allowed_by_a_person().start();
+    strict.ssh_add([key.path()]).run().succeeds();
+    // Data that name no algorithm may as well be signed with a better one; the others could only mean SHA-1.
+    assert_eq!(signed(&mut strict.client(), b"raw data").as_deref(), Some("rsa-sha2-256"));
+    assert_eq!(signed(&mut strict.client(), &login), None);
+    assert_eq!(signed(&mut strict.client(), &sshsig("sha256", b"message")), None);
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn an_rsa_key_signs_with_the_hash_that_was_asked_for_and_never_with_sha_1() {
     }
     let home = Home::new();
     let token = Token::new(&home, "token", &[Key::Rsa2048]);
-    let agent = Agent::with(&home).as_stock().module(Module::of(&token)).start();
+    let agent = Agent::with(&home).allowed_by_a_person().module(Module::of(&token)).start();
     let blob = token.public(Key::Rsa2048).blob();
     let mut client = agent.client();
     for (flags, name) in [(2, "rsa-sha2-256"), (4, "rsa-sha2-512"), (6, "rsa-sha2-256")] {

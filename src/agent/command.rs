@@ -90,8 +90,13 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
     let shell = options.shell;
     if options.foreground {
         log::to_stderr(options.debug);
+        // Before the runtime opens descriptors of its own, which could get the number of one that was promised and not passed.
+        let passed = match options.place {
+            Place::Activated => Some(options.place.open()?),
+            _ => None,
+        };
         return running::live(options, &surroundings, |options| {
-            let socket = options.place.open()?;
+            let socket = passed.map_or_else(|| options.place.open(), Ok)?;
             if socket.owned {
                 print(&(shell.set("SSH_AUTH_SOCK", &socket.path) + &shell.echo_pid(std::process::id())))?;
             }

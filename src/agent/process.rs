@@ -96,12 +96,13 @@ pub struct SocketFile {
     path: PathBuf,
     identity: Option<(u64, u64)>,
     owner: Pid,
+    with_folder: bool,
 }
 
 impl SocketFile {
-    /// Takes care of a path from now on.
-    pub fn new(path: PathBuf) -> Self {
-        Self { identity: identity(&path), path, owner: rustix::process::getpid() }
+    /// Takes care of a path from now on, and of its folder where that was made for this socket alone.
+    pub fn new(path: PathBuf, with_folder: bool) -> Self {
+        Self { identity: identity(&path), path, owner: rustix::process::getpid(), with_folder }
     }
 }
 
@@ -110,6 +111,9 @@ impl Drop for SocketFile {
         let is_ours = self.identity.is_some() && identity(&self.path) == self.identity;
         if is_ours && rustix::process::getpid() == self.owner {
             let _ = std::fs::remove_file(&self.path);
+            if let (true, Some(folder)) = (self.with_folder, self.path.parent()) {
+                let _ = std::fs::remove_dir(folder);
+            }
         }
     }
 }

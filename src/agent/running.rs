@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::command::{Options, specs};
+use super::command::{Options, Place, specs};
 use super::process::{self, Companion, End, Signals, SocketFile};
 use super::socket::{self, AgentSocket};
 use super::{Agent, Providers};
@@ -37,7 +37,7 @@ pub(super) fn live(
         let (socket, companion) = begin(&options)?;
         socket.claim();
         let owned = socket.owned;
-        let _file = owned.then(|| SocketFile::new(socket.path.clone()));
+        let _file = owned.then(|| SocketFile::new(socket.path.clone(), options.place == Place::OldStyle));
         let end = serve(options, surroundings, socket, companion, signals).await.map_err(cannot)?;
         Ok::<_, String>((end, owned))
     });
@@ -75,7 +75,7 @@ async fn serve(
     let paths = std::iter::once(&socket).chain(&forwards).map(|socket| socket.path.clone()).collect();
     let assessor = assessor(&socket.path, options.place.is_reused(), paths)?;
     let agent = Agent::new(options.settings, consent, assessor, keyring, providers);
-    let _files: Vec<SocketFile> = forwards.iter().map(|socket| SocketFile::new(socket.path.clone())).collect();
+    let _files: Vec<SocketFile> = forwards.iter().map(|socket| SocketFile::new(socket.path.clone(), false)).collect();
     for forward in forwards {
         let (agent, place) = (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(forward.path) });
         tokio::spawn(async move {

@@ -98,9 +98,11 @@ impl AgentSocket {
         match bound {
             Ok(()) => {}
             Err(rustix::io::Errno::ADDRINUSE) => {
+                let answer = connect(path);
                 let path = path.display().to_string();
-                return Err(match UnixStream::connect(&path) {
+                return Err(match answer {
                     Ok(_) => SocketError::InUse { path },
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => SocketError::InUse { path },
                     Err(_) => SocketError::Occupied { path },
                 });
             }
@@ -144,7 +146,7 @@ impl AgentSocket {
     /// The agent that listens at the user's fixed place already: the path, and its process.
     pub fn running_at_well_known() -> Option<(PathBuf, u32)> {
         let path = private_folder().ok()?.join("agent.sock");
-        let agent = rustix::net::sockopt::socket_peercred(UnixStream::connect(&path).ok()?).ok()?;
+        let agent = rustix::net::sockopt::socket_peercred(connect(&path).ok()?).ok()?;
         let is_ours = agent.uid == rustix::process::getuid();
         is_ours.then(|| (path, agent.pid.as_raw_nonzero().get().unsigned_abs()))
     }
@@ -278,10 +280,18 @@ pub fn restart_marker(socket: &Path) -> io::Result<PathBuf> {
     Ok(folder.join(format!("was-at.{name}")))
 }
 
+/// Connects without waiting: a listener that is stuck, with a full queue, is `WouldBlock`.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
+}
+
 fn is_stale(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt as _;
     let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    is_socket && matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
+    is_socket && matches!(connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Ten characters out of letters and digits.
