@@ -20,7 +20,7 @@ for target; do
     nice cargo +nightly fuzz run --sanitizer "$SANITIZER" "$target" "corpus/$target" "seeds/$target" -- \
         -runs="$RUNS" -rss_limit_mb=512 -timeout=5 -max_len=4096 -print_final_stats=1 2>"$log" || status=$?
     if [ "$status" -ne 0 ]; then
-        tail -n 40 "$log"
+        sed -n '/panicked\|ERROR/,$p' "$log" | head -n 40
         exit "$status"
     fi
     # "#1234 INITED … rss: 56Mb", and at the end "#10000000 DONE … rss: 71Mb".
