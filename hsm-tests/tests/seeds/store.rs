@@ -100,12 +100,17 @@ impl Store {
         }
     }
 
-    /// Makes a directory for each property that has these inputs and no others.
+    /// Makes a directory for each property that has these inputs, and beside them only those that a fuzz target once failed with.
     pub(crate) fn write(&self, directory: &Path) {
         for (property, inputs) in &self.inputs {
             let directory = directory.join(property);
-            let _ = fs::remove_dir_all(&directory);
             fs::create_dir_all(&directory).expect("a directory for seeds");
+            for entry in fs::read_dir(&directory).expect("a directory for seeds") {
+                let path = entry.expect("an entry of the directory").path();
+                if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("found-")) {
+                    fs::remove_file(&path).expect("remove an old seed");
+                }
+            }
             for (name, input) in inputs {
                 fs::write(directory.join(name), input).expect("write a seed");
             }
