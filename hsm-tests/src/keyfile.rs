@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use base64ct::{Base64, Encoding};
 
-use crate::client::Fields;
+use crate::client::{Body, Fields};
 use crate::home::Home;
 use crate::publickey::PublicKey;
 
@@ -73,9 +73,8 @@ impl KeyFile {
     /// When the key has a passphrase.
     #[must_use]
     pub fn as_added(&self) -> Vec<u8> {
-        let (kind, fields, comment) = self.fields();
-        let fields = fields.iter().map(Vec::as_slice);
-        strings([&kind[..]].into_iter().chain(fields).chain([&comment[..]]))
+        let Parts { kind, public, private, comment } = self.parts();
+        Body::nothing().string(kind).raw(&public).raw(&private).string(comment).bytes()
     }
 
     /// The same with a certificate (OpenSSH PROTOCOL.certkeys): its type and blob, and of the key what the certificate does not say.
@@ -84,18 +83,12 @@ impl KeyFile {
     /// When the key has a passphrase.
     #[must_use]
     pub fn as_added_with(&self, certificate: &PublicKey) -> Vec<u8> {
-        let (kind, fields, comment) = self.fields();
-        let said = match kind.as_slice() {
-            b"ssh-rsa" | b"ecdsa-sha2-nistp256" | b"ecdsa-sha2-nistp384" | b"ecdsa-sha2-nistp521" => 2,
-            _ => 0,
-        };
-        let fields = fields.iter().skip(said).map(Vec::as_slice);
-        let (name, blob) = (certificate.algorithm().as_bytes(), certificate.blob());
-        strings([name, &blob[..]].into_iter().chain(fields).chain([&comment[..]]))
+        let Parts { private, comment, .. } = self.parts();
+        let (name, blob) = (certificate.algorithm(), certificate.blob());
+        Body::nothing().string(name).string(blob).raw(&private).string(comment).bytes()
     }
 
-    /// Type, public and private fields, comment.
-    fn fields(&self) -> (Vec<u8>, Vec<Vec<u8>>, Vec<u8>) {
+    fn parts(&self) -> Parts {
         let file = fs::read_to_string(&self.path).expect("read a private key");
         let encoded: String = file.lines().filter(|line| !line.starts_with('-')).collect();
         let file = Base64::decode_vec(&encoded).expect("base 64 in a private key");
@@ -104,25 +97,40 @@ impl KeyFile {
         let (_derivation, _options, _count, _public) =
             (fields.string(), fields.string(), fields.u32(), fields.string());
 
-        let private = fields.string();
+        let section = fields.string();
         // Behind two random numbers that tell whether it was decrypted well.
-        let mut fields = Fields::of(&private[8..]);
+        let mut fields = Fields::of(&section[8..]);
         let kind = fields.string();
-        let count = match kind.as_slice() {
-            b"ssh-ed25519" => 2,
-            b"ssh-rsa" => 6,
-            _ => 3,
+        // How many strings a certificate makes unnecessary, how many follow, and whether a byte of flags and two more strings do.
+        let (public, private, on_device) = match kind.as_slice() {
+            b"ssh-rsa" => (2, 4, false),
+            b"ssh-ed25519" => (0, 2, false),
+            b"sk-ssh-ed25519@openssh.com" => (0, 2, true),
+            b"sk-ecdsa-sha2-nistp256@openssh.com" => (2, 1, true),
+            _ => (2, 1, false),
         };
-        let parts = (0..count).map(|_| fields.string()).collect();
-        (kind, parts, fields.string())
+        let start = fields.rest();
+        let mut take = |strings: usize| {
+            let before = fields.rest();
+            (0..strings).for_each(|_| drop(fields.string()));
+            before[..before.len() - fields.rest().len()].to_vec()
+        };
+        let (public, mut private) = (take(public), take(private));
+        if on_device {
+            let flags = start[public.len() + private.len()];
+            fields = Fields::of(&start[public.len() + private.len() + 1..]);
+            let (handle, reserved) = (fields.string(), fields.string());
+            private.extend(Body::nothing().raw(&[flags]).string(handle).string(reserved).bytes());
+        }
+        Parts { kind, public, private, comment: fields.string() }
     }
 }
 
-fn strings<'a>(fields: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut encoded = Vec::new();
-    for field in fields {
-        encoded.extend(u32::try_from(field.len()).expect("a short field").to_be_bytes());
-        encoded.extend(field);
-    }
-    encoded
+/// A private key taken apart.
+struct Parts {
+    kind: Vec<u8>,
+    /// What a certificate says as well.
+    public: Vec<u8>,
+    private: Vec<u8>,
+    comment: Vec<u8>,
 }

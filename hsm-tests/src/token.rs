@@ -189,6 +189,17 @@ impl Token {
     }
 }
 
+/// The middleware of a security key made of software, from OpenSSH's own tests.
+///
+/// # Panics
+/// When it is missing; the text says what to install.
+#[must_use]
+pub fn soft_security_key() -> PathBuf {
+    let path = PathBuf::from("/usr/lib/openssh/regress/misc/sk-dummy/sk-dummy.so");
+    assert!(path.exists(), "{} is missing: apt-get install openssh-tests", path.display());
+    path
+}
+
 fn softhsm_library() -> PathBuf {
     find(&["softhsm/libsofthsm2.so", "pkcs11/libsofthsm2.so"], "softhsm2")
 }

@@ -46,9 +46,11 @@ impl Websafe {
         };
         let is_ssh = self.0.as_ref().is_none_or(|allowed| allowed.matches(application));
         match payload {
-            Payload::Login(_) | Payload::BoundLogin { .. } | Payload::SshSig { .. } => Ok(()),
-            Payload::Certificate(_) | Payload::Raw if is_ssh => Ok(()),
-            Payload::Certificate(_) | Payload::Raw => Err(NotWebsafe),
+            // Another key's login is no login that this one could be asked for.
+            Payload::Login(login) | Payload::BoundLogin { login, .. } if login.key == &key.blob()[..] => Ok(()),
+            Payload::SshSig { .. } => Ok(()),
+            _ if is_ssh => Ok(()),
+            _ => Err(NotWebsafe),
         }
     }
 }

@@ -96,6 +96,8 @@ fn load_remedy(reason: &str) -> &'static str {
         || reason.contains("file too short")
     {
         "; it is not a library for this machine: install the package for this architecture"
+    } else if reason.contains("undefined symbol: sk_") {
+        "; it is a library, but not a security key's middleware"
     } else if reason.contains("undefined symbol") {
         "; it is a library, but not a PKCS#11 module"
     } else {
