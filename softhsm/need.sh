@@ -19,12 +19,13 @@ look_for() {
     case $1 in
     rust) new_enough ;;
     gcc) command -v cc ;;
-    gdb | git | openssl | perl | sudo) command -v "$1" ;;
+    gdb | git | openssl | perl | pinentry-curses | socat | sudo) command -v "$1" ;;
     libc6-dev) [ -e /usr/include/stdio.h ] ;;
     opensc) command -v pkcs11-tool && exists /usr/lib*/pkcs11-spy.so /usr/lib*/*/pkcs11-spy.so ;;
     openssh-client) command -v ssh && command -v ssh-add && command -v ssh-keygen && command -v scp && command -v sftp ;;
     openssh-server) [ -x /usr/sbin/sshd ] ;;
     openssh-tests) [ -e /usr/lib/openssh/regress/test-exec.sh ] ;;
+    putty-tools) command -v plink ;;
     softhsm2) exists /usr/lib*/softhsm/libsofthsm2.so /usr/lib/*/softhsm/libsofthsm2.so /usr/lib64/pkcs11/libsofthsm2.so ;;
     *) return 1 ;;
     esac

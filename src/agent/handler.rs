@@ -63,11 +63,27 @@ impl<E: std::error::Error> From<E> for Refused {
 pub(super) struct Handler<'a> {
     agent: &'a Arc<Agent>,
     origin: Connection,
+    /// What a login was offered and has not used yet.
+    offered: Option<Offered>,
+}
+
+/// The keys that the server with this host key is offered, in order.
+struct Offered {
+    host: Vec<u8>,
+    keys: Vec<Arc<[u8]>>,
+}
+
+impl Drop for Handler<'_> {
+    fn drop(&mut self) {
+        if let Some(offered) = self.offered.take() {
+            self.agent.preferences().in_vain(&offered.host, &offered.keys);
+        }
+    }
 }
 
 impl<'a> Handler<'a> {
     pub(super) const fn new(agent: &'a Arc<Agent>, origin: Connection) -> Self {
-        Self { agent, origin }
+        Self { agent, origin, offered: None }
     }
 
     /// Answers one request. Every frame gets exactly one reply.
@@ -140,8 +156,12 @@ impl<'a> Handler<'a> {
 
     async fn list(&mut self) -> Reply {
         self.agent.providers.first_look().await;
-        let is_login = matches!(self.origin.binds().list(), [bind] if !bind.is_forwarding());
-        if is_login && self.agent.settings.preset == Preset::Strict {
+        let strict = self.agent.settings.preset == Preset::Strict;
+        let login = match self.origin.binds().list() {
+            [bind] if strict && !bind.is_forwarding() => Some(bind.hostkey().to_vec()),
+            _ => None,
+        };
+        if login.is_some() {
             // An ssh lists once, before it logs in by whatever means; that its session is a local one has to be known when it forwards the
             // agent later.
             self.origin.judge(&Question::List).await;
@@ -153,7 +173,15 @@ impl<'a> Handler<'a> {
             destination::permits_sight(&identity.destinations, binds).is_ok()
                 && (shows_all || !identity.destinations.is_empty())
         };
-        Reply::Shared(self.agent.keyring().answer_for(clock::now(), may_see))
+        let Some(host) = login else {
+            return Reply::Shared(self.agent.keyring().answer_for(clock::now(), may_see));
+        };
+        let mut identities = self.agent.keyring().seen_by(clock::now(), may_see);
+        self.agent.preferences().order(&host, &mut identities);
+        let keys = identities.iter().map(|identity| Arc::clone(identity.public.blob())).collect();
+        self.offered = Some(Offered { host, keys });
+        let pairs = identities.iter().map(|identity| (&identity.public.blob()[..], &identity.comment[..]));
+        Reply::Own(reply::identities(pairs))
     }
 
     async fn inventory(&self) -> Reply {
@@ -179,6 +207,9 @@ impl<'a> Handler<'a> {
         }
         if self.agent.keyring().find(sign.key, clock::now()).is_none() {
             return Err(Refused("the key was removed while the request waited".to_owned()));
+        }
+        if let (Some(_), Some(offered)) = (payload.login(), self.offered.take()) {
+            self.agent.preferences().worked(&offered.host, identity.public.blob());
         }
         tracing::debug!(key = %text::excerpt(&identity.comment), "signed");
         Ok(signature)

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::clock;
 use crate::consent::Consent;
 use crate::crypto::fingerprint::FingerprintHash;
-use crate::keyring::{Keyring, Lock};
+use crate::keyring::{Keyring, Lock, Preferences};
 use crate::origin::connection::{Assessor, Listener};
 use crate::policy::Preset;
 use crate::policy::websafe::Websafe;
@@ -55,6 +55,7 @@ pub struct Agent {
     settings: Settings,
     keyring: Arc<Mutex<Keyring>>,
     lock: Mutex<Lock>,
+    preferences: Mutex<Preferences>,
     /// How many passphrases are tried at the same time: a wrong one delays no other connection, but guessing in parallel gains nothing.
     unlocking: Semaphore,
     providers: Providers,
@@ -76,6 +77,7 @@ impl Agent {
             settings,
             keyring,
             lock: Mutex::default(),
+            preferences: Mutex::default(),
             unlocking: Semaphore::new(2),
             providers,
             consent,
@@ -146,6 +148,10 @@ impl Agent {
 
     fn keyring(&self) -> MutexGuard<'_, Keyring> {
         self.keyring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn preferences(&self) -> MutexGuard<'_, Preferences> {
+        self.preferences.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Lock> {

@@ -4,6 +4,7 @@
 //! that listing a thousand keys costs as much as listing one. Never asks anybody anything.
 
 mod lock;
+mod preference;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 pub use lock::{Lock, Locked};
+pub use preference::Preferences;
 
 use crate::backend::Signer;
 use crate::protocol::destination::DestinationConstraint;
@@ -142,6 +144,12 @@ impl Keyring {
         reply::identities(seen.map(|identity| (&identity.public.blob()[..], &identity.comment[..]))).into()
     }
 
+    /// The identities that a connection may see, in list order.
+    pub fn seen_by(&mut self, now: Duration, may_see: impl Fn(&Identity) -> bool) -> Vec<Arc<Identity>> {
+        self.purge(now);
+        self.identities.values().filter(|identity| may_see(identity)).cloned().collect()
+    }
+
     /// All identities in list order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Identity>> {
         self.identities.values()
@@ -170,7 +178,7 @@ mod tests {
         }
     }
 
-    fn identity(number: u8, provider: Option<&str>) -> Identity {
+    pub(super) fn identity(number: u8, provider: Option<&str>) -> Identity {
         Identity {
             public: PublicKey::from_material(KeyMaterial::Ed25519 { key: [number; 32] }),
             comment: vec![number],
