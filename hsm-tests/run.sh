@@ -55,7 +55,7 @@ step() {
 # A step without which the rest makes no sense.
 must() { step "$@" || exit 1; }
 
-softhsm/need.sh gcc libc6-dev softhsm2 opensc openssh-client openssh-server openssh-tests git || {
+softhsm/need.sh gcc libc6-dev softhsm2 opensc openssh-client openssh-server openssh-tests git pinentry-curses putty-tools socat sudo || {
     failed=1
     exit 1
 }
@@ -66,17 +66,19 @@ must 20 cargo build --workspace --locked
 
 if cargo nextest --version >/dev/null 2>&1; then
     step 20 cargo nextest run --workspace --locked --lib --bins --no-tests pass || :
-    step 25 cargo nextest run --package hsm-tests --locked --test '*' ${full:+--run-ignored all} || :
+    step 25 cargo nextest run --workspace --locked --test '*' ${full:+--run-ignored all} || :
 else
     # The limit for each file of tests that nextest would give to each test.
     set -- --config 'target."cfg(all())".runner = ["timeout", "--foreground", "--kill-after=10", "600"]'
     step 20 cargo test --workspace --locked --lib --bins --no-fail-fast "$@" || :
-    step 25 cargo test --package hsm-tests --locked --test '*' --no-fail-fast "$@" -- ${full:+--include-ignored} || :
+    step 25 cargo test --workspace --locked --test '*' --no-fail-fast "$@" -- ${full:+--include-ignored} || :
 fi
 step 10 cargo test --workspace --locked --doc || :
 
+step 10 hsm-tests/openssh/run.sh --preset openssh || :
+step 10 hsm-tests/openssh/run.sh --preset strict || :
+
 if [ -n "$full" ]; then
-    step 20 hsm-tests/openssh/run.sh --preset openssh || :
     if step 20 softhsm/demo.sh; then passed=$((passed + 1)); fi
 fi
 

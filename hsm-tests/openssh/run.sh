@@ -6,6 +6,7 @@
 # PATH is the agent's program, by default this workspace's build; it is called by the name ssh-agent. The preset is what hardkey's
 # configuration says. TEST is the name of a test without .sh; by default all that are about the agent.
 # The tests want a user who is not root and may use sudo without a password. Called by root this makes one, and removes it afterwards.
+# Under the preset strict some steps have to be refused: those in strict.refused, and no others.
 # One line a test, and what failed below it; the last line is "N passed, N failed"; the exit status is 0 only if nothing failed.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -111,19 +112,32 @@ run() {
         timeout --kill-after=10 300 sh test-exec.sh "$obj" "$obj/$1.sh" >"$work/$1.out" 2>&1 </dev/null
 }
 
+# The steps of a test that failed, as the test words them.
+refused() {
+    grep -E 'failed|unexpected|^bad ' "$work/$1.out" | sed "s|$work/[0-9]*|OBJ|g; s/^/$1: /" || :
+}
+
+# As it should be: passed, or under the preset strict with exactly those steps refused that are listed.
+as_expected() {
+    if grep -qi '^skipped' "$work/$1.out"; then return 1; fi
+    if [ "$preset" != strict ]; then [ "$2" -eq 0 ] && return 0 || return 1; fi
+    grep "^$1: " "$here/strict.refused" >"$work/$1.expected" || :
+    refused "$1" | diff "$work/$1.expected" - >>"$work/$1.out"
+}
+
 for test in "$@"; do
     start=$(date +%s)
     status=0
     run "$test" || status=$?
     took=$(($(date +%s) - start))
-    if [ "$status" -eq 0 ] && ! grep -qi '^skipped' "$work/$test.out"; then
+    if as_expected "$test" "$status"; then
         passed=$((passed + 1))
         printf 'ok      %s (%s s)\n' "$test" "$took"
     else
         # A test that was skipped has shown nothing.
         failed=$((failed + 1))
         printf 'FAILED  %s (%s s, exit status %s; logs in %s)\n' "$test" "$took" "$status" "$work/$number"
-        sed 's/^/        /' "$work/$test.out" | tail -n 40
+        sed 's/^/        /' "$work/$test.out" | tail -n 400
     fi
 done
 [ "$failed" -eq 0 ]

@@ -33,7 +33,7 @@ pub use agent::{Agent, AgentBuilder};
 pub use answers::Answer;
 pub use askpass::Askpass;
 pub use background::Background;
-pub use binary::{agent_binary, is_stock, stock_cannot};
+pub use binary::{agent_binary, is_stock, stock_cannot, use_agent};
 pub use client::{Body, Client, Fields};
 pub use destinations::{Hop, restricted_by, restricted_to};
 pub use faulty::FaultyToken;

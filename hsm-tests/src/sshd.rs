@@ -17,6 +17,8 @@ use crate::wait::{SOON, until};
 pub struct Sshd {
     home: Home,
     process: Background,
+    host_key: KeyFile,
+    port: u16,
     client_configuration: PathBuf,
 }
 
@@ -55,11 +57,23 @@ impl Sshd {
             if listens(&mut process) {
                 let client =
                     home.file(Path::new(name).join("ssh_config"), client_configuration(&directory, name, port));
-                return Self { home: home.clone(), process, client_configuration: client };
+                return Self { home: home.clone(), process, host_key, port, client_configuration: client };
             }
             assert!(process.log().contains("Address already in use"), "sshd does not start\n{}", home.logs());
         }
         panic!("no free port for sshd\n{}", home.logs());
+    }
+
+    /// The port on 127.0.0.1.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The server's host key.
+    #[must_use]
+    pub const fn host_key(&self) -> &KeyFile {
+        &self.host_key
     }
 
     /// The client's configuration, for `ssh -F`.

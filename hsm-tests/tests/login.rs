@@ -120,10 +120,22 @@ fn an_rsa_key_signs_with_the_hash_that_was_asked_for_and_never_with_sha_1() {
         assert_eq!(String::from_utf8_lossy(&fields.string()), name);
         assert_eq!(fields.string().len(), 256, "as long as the modulus");
     }
-    // Without a flag a login means SHA-1 and is refused; data that name no algorithm get a better hash.
-    let unasked = client.sign(&blob, b"data", 0).expect("a signature");
-    assert_eq!(Fields::of(&unasked).string(), b"rsa-sha2-256");
-    assert_eq!(client.sign(&blob, &login_request(&blob, "ssh-rsa"), 0), None);
+}
+
+#[test]
+fn a_login_by_ssh_rsa_is_refused_and_the_log_says_why() {
+    if stock_cannot("refuse SHA-1") {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "token", &[Key::Rsa2048]);
+    let mut agent = Agent::with(&home).module(Module::of(&token)).start();
+    let key = token.public(Key::Rsa2048);
+    let sshd = Sshd::with(&home, "sshd", [key], "PubkeyAcceptedAlgorithms +ssh-rsa");
+    let sha1 = ["-o", "PubkeyAcceptedAlgorithms=ssh-rsa", "-o", "IdentitiesOnly=yes", "-i"];
+    agent.ssh(&sshd).args(sha1).arg(key.path()).args(["box", "true"]).run().fails();
+    agent.wait_for_log("ssh-rsa signature with SHA-1, which is broken");
+    sshd.login(&agent, key).succeeds();
 }
 
 #[test]
@@ -240,18 +252,4 @@ fn an_agent_around_ssh_passes_on_its_exit_status_and_ends_with_it() {
     assert!(until(Duration::from_secs(2), || !is_alive(pid)), "the agent outlives its command\n{}", outcome.report());
     assert!(ended.elapsed() < Duration::from_secs(2), "it took {:?}", started.elapsed());
     assert!(!std::path::Path::new(socket).exists(), "the socket is left behind");
-}
-
-/// What a client that knows only SHA-1 signs to log in (RFC 4252 section 7).
-fn login_request(blob: &[u8], algorithm: &str) -> Vec<u8> {
-    let string = |octets: &[u8]| [&(octets.len() as u32).to_be_bytes()[..], octets].concat();
-    let strings = |fields: &[&[u8]]| fields.iter().flat_map(|field| string(field)).collect::<Vec<u8>>();
-    [
-        string(b"session"),
-        vec![50],
-        strings(&[b"user", b"ssh-connection", b"publickey"]),
-        vec![1],
-        strings(&[algorithm.as_bytes(), blob]),
-    ]
-    .concat()
 }

@@ -97,7 +97,7 @@ impl<'a> Handler<'a> {
             Request::Sign(sign) => match self.sign(sign).await {
                 Ok(signature) => Reply::Own(reply::signature(&signature)),
                 Err(Refused(reason)) => {
-                    tracing::warn!("signature refused: {reason}");
+                    tracing::warn!(key = %named(sign.key), "signature refused: {reason}");
                     FAILURE
                 }
             },
@@ -147,7 +147,8 @@ impl<'a> Handler<'a> {
             self.origin.judge(&Question::List).await;
         }
         let binds = self.origin.binds();
-        let shows_all = policy::decide_list(self.agent.settings.preset, binds, self.agent.consent.can_ask());
+        let can_ask = self.agent.consent.can_ask();
+        let shows_all = policy::decide_list(self.agent.settings.preset, self.origin.is_forwarded(), can_ask);
         let may_see = |identity: &Identity| {
             destination::permits_sight(&identity.destinations, binds).is_ok()
                 && (shows_all || !identity.destinations.is_empty())
@@ -165,8 +166,7 @@ impl<'a> Handler<'a> {
     }
 
     async fn sign(&mut self, sign: Sign<'_>) -> Result<Vec<u8>, Refused> {
-        let identity =
-            self.find(sign.key).await.ok_or_else(|| Refused(format!("the key is not here ({})", named(sign.key))))?;
+        let identity = self.find(sign.key).await.ok_or_else(|| Refused("the key is not here".to_owned()))?;
         let payload = Payload::of(sign.data);
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
         self.agent.settings.websafe.permits(&identity.public, &payload)?;
@@ -208,7 +208,8 @@ impl<'a> Handler<'a> {
                     _ => question::stock(payload, limits.named_destination, &identity.comment, &fingerprint),
                 };
                 let confirmed = self.agent.consent.confirm(&question).await;
-                confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {})", verdict.rule)))
+                let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
+                confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", verdict.rule)))
             }
         }
     }

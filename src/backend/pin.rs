@@ -188,7 +188,7 @@ const MOST_DOUBTS: u8 = 2;
 /// The unattended PINs that tokens refused. None of them is presented to that token again: not after the token came back, not by another
 /// module that shows it, not because a file still says the same.
 #[derive(Default)]
-pub struct RefusedPins(Mutex<HashMap<TokenName, Refused>>);
+pub struct RefusedPins(Mutex<HashMap<TokenName, Vec<Refused>>>);
 
 struct Refused {
     pin: Arc<Pin>,
@@ -199,29 +199,41 @@ struct Refused {
 impl RefusedPins {
     /// Remembers a refusal.
     pub fn note(&self, token: &TokenName, pin: &Arc<Pin>) {
-        self.lock().insert(token.clone(), Refused { pin: Arc::clone(pin), doubts: MOST_DOUBTS });
+        self.with(token, pin, |refused| refused.doubts = MOST_DOUBTS);
     }
 
     /// Remembers that nobody knows what came of presenting it.
     pub fn doubt(&self, token: &TokenName, pin: &Arc<Pin>) {
-        let mut refused = self.lock();
-        match refused.get_mut(token).filter(|refused| is_same(&refused.pin, pin)) {
-            Some(refused) => refused.doubts = refused.doubts.saturating_add(1),
-            None => drop(refused.insert(token.clone(), Refused { pin: Arc::clone(pin), doubts: 1 })),
-        }
+        self.with(token, pin, |refused| refused.doubts = refused.doubts.saturating_add(1));
     }
 
-    /// Forgets it, because a PIN was accepted since.
+    /// Forgets them, because a PIN was accepted since.
     pub fn clear(&self, token: &TokenName) {
         self.lock().remove(token);
     }
 
     /// Whether this PIN is one that the token refused.
     pub fn contains(&self, token: &TokenName, pin: &Pin) -> bool {
-        self.lock().get(token).is_some_and(|refused| refused.doubts >= MOST_DOUBTS && is_same(&refused.pin, pin))
+        let refused = self.lock();
+        let mut pins = refused.get(token).into_iter().flatten();
+        pins.any(|refused| refused.doubts >= MOST_DOUBTS && is_same(&refused.pin, pin))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TokenName, Refused>> {
+    /// A token locks long before many PINs gather here.
+    fn with(&self, token: &TokenName, pin: &Arc<Pin>, change: impl FnOnce(&mut Refused)) {
+        let mut refused = self.lock();
+        let pins = refused.entry(token.clone()).or_default();
+        match pins.iter_mut().find(|refused| is_same(&refused.pin, pin)) {
+            Some(refused) => change(refused),
+            None => {
+                let mut new = Refused { pin: Arc::clone(pin), doubts: 0 };
+                change(&mut new);
+                pins.push(new);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TokenName, Vec<Refused>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -281,7 +293,8 @@ mod tests {
         assert!(!refused.contains(&token, &pin("5678")));
         refused.clear(&token);
         refused.note(&token, &pin("1234"));
-        assert!(refused.contains(&token, &pin("1234")));
+        refused.note(&token, &pin("5678"));
+        assert!(refused.contains(&token, &pin("1234")), "another refusal does not make it right");
     }
 
     #[test]

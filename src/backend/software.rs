@@ -48,7 +48,7 @@ impl SoftwareKey {
             (Secret::Rsa { d, iqmp, p, q }, KeyMaterial::Rsa { e, n }) => {
                 Private::Rsa(Arc::new(rsa(n, e, d, iqmp, p, q)?))
             }
-            (Secret::SecurityKey { .. }, _) => return Err(Malformed::new("security keys are not supported yet")),
+            (Secret::SecurityKey { .. }, _) => return Err(Malformed::new("a security key is not a software key")),
             _ => return Err(Malformed::new("certificate and private key are of different types")),
         };
         let legacy = match (&key.secret, &public) {

@@ -151,6 +151,13 @@ impl Connection {
         &self.binds
     }
 
+    /// Whether requests on this connection are forwarded by what is known without looking further: by the listener, or by a bind that says
+    /// so or is at fault.
+    #[must_use]
+    pub fn is_forwarded(&self) -> bool {
+        self.listener.kind == Kind::Forward || self.binds.claimed_forward() || self.binds.tainted()
+    }
+
     /// The peer's own configuration, if it is an `ssh` and a judgement has needed it.
     #[must_use]
     pub fn config(&self) -> Option<&EffectiveConfig> {

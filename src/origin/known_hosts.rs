@@ -183,7 +183,9 @@ pub fn names_of(files: &[PathBuf], key: &HostKey, candidates: &[String], now: Sy
             let guesses = candidates.iter().chain(principals).map(String::as_str);
             let guessed = guesses.filter(|guess| field_names(line.hosts, guess));
             for name in literal_names(line.hosts).chain(guessed) {
-                let named = line.verdict(key, bare(name), now) == Verdict::Known;
+                // As `ssh` asks: in lower case, and not when the same line takes the name back.
+                let named = field_names(line.hosts, name)
+                    && line.verdict(key, &bare(name).to_ascii_lowercase(), now) == Verdict::Known;
                 if named && names.len() < MOST_NAMES && names.iter().all(|known| known.name != name) {
                     let place = Place { file: file.clone(), line: number };
                     names.push(KnownName { name: name.to_owned(), place });

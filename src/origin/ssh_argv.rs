@@ -26,7 +26,7 @@ const TAG_SINCE: Version = Version { major: 9, minor: 4 };
 pub struct SshCommand {
     /// Options, destination, options, remote command; each option's letter and argument are words of their own.
     words: Vec<OsString>,
-    /// Which of the words is the last `-F`'s argument.
+    /// Which of the words is `-F`'s argument.
     config_file: Option<usize>,
     /// The host as it was typed, without user and port.
     host: String,
@@ -182,10 +182,15 @@ impl Reading {
             self.words.push(OsString::from_vec(vec![b'-', letter, b'-', b'-']));
             return;
         }
-        self.words.push(OsString::from_vec(vec![b'-', letter]));
         if letter == b'F' {
-            self.config_file = Some(self.words.len());
+            // The last one counts.
+            if let Some(earlier) = self.config_file.and_then(|index| self.words.get_mut(index)) {
+                value.clone_into(earlier);
+                return;
+            }
+            self.config_file = Some(self.words.len() + 1);
         }
+        self.words.push(OsString::from_vec(vec![b'-', letter]));
         self.words.push(value.to_owned());
     }
 }

@@ -40,6 +40,8 @@ fn two_dashes_as_an_argument_do_not_end_the_options_of_the_question() {
     assert_eq!(command.query(None).expect("query"), ["-G", "-l--", "host", "-p", "22", "--", "cmd"]);
     let command = parse(&["ssh", "-l", "--", "host", "-p", "22"]).expect("login");
     assert_eq!(command.query(None).expect("query"), ["-G", "-l--", "host", "--", "-p", "22"]);
+    let command = parse(&["ssh", "-F--", "host", "-F", "/cfg"]).expect("login");
+    assert_eq!(command.query(None).expect("query"), ["-G", "-F", "/cfg", "host"]);
 }
 
 #[test]
@@ -102,7 +104,7 @@ fn the_tag_option_took_no_argument_before_9_4() {
 fn a_relative_configuration_file_is_made_absolute() {
     let command = parse(&["ssh", "-F", "cfg", "-Fother", "host"]).expect("login");
     let words = command.query(Some(Path::new("/home/u"))).expect("query");
-    assert_eq!(words, ["-G", "-F", "cfg", "-F", "/home/u/other", "host"]);
+    assert_eq!(words, ["-G", "-F", "/home/u/other", "host"]);
     assert_eq!(command.query(None), Err(ArgvError::RelativeConfig));
     let none = parse(&["ssh", "-F", "none", "host"]).expect("login");
     assert_eq!(none.query(None).expect("query"), ["-G", "-F", "none", "host"]);

@@ -115,6 +115,6 @@ pub fn decide_management(judgement: &Judgement) -> Verdict {
 }
 
 /// Whether a connection is shown the keys that only a dialog could allow it to use.
-pub fn decide_list(preset: Preset, binds: &Binds, can_ask: bool) -> bool {
-    preset == Preset::Openssh || can_ask || !(binds.claimed_forward() || binds.tainted())
+pub fn decide_list(preset: Preset, is_forwarded: bool, can_ask: bool) -> bool {
+    preset == Preset::Openssh || can_ask || !is_forwarded
 }

@@ -215,7 +215,11 @@ impl PublicKey {
             Reader::new(rest).finish()?;
             (KeyMaterial::from_key_data(&data)?, None)
         };
-        Ok(Self { blob: blob.into(), material, certificate })
+        let key = Self { blob: blob.into(), material, certificate };
+        match key.is_whole() {
+            true => Ok(key),
+            false => Err(Malformed::new("certificate with octets left over in its parts")),
+        }
     }
 
     /// A plain key made from its numbers.
@@ -254,6 +258,17 @@ impl PublicKey {
     /// The type name on the wire, such as `ssh-ed25519` or `ssh-ed25519-cert-v01@openssh.com`.
     pub fn type_name(&self) -> &str {
         Reader::new(&self.blob).text().unwrap_or_default()
+    }
+
+    /// Whether authority and signature, which stand in strings of their own, fill these. The library does not look, and a certificate
+    /// that reads one way here and another way elsewhere would be worse than none.
+    fn is_whole(&self) -> bool {
+        let Some((certified, signature)) = self.certified() else { return self.certificate.is_none() };
+        let ends_with = |octets: &[u8], part: &[u8]| {
+            octets.strip_suffix(part).is_some_and(|rest| rest.ends_with(&(part.len() as u32).to_be_bytes()))
+        };
+        ends_with(&self.blob, &signature)
+            && self.authority().is_none_or(|authority| ends_with(certified, &authority.to_blob()))
     }
 }
 

@@ -13,7 +13,9 @@ pub fn check(input: &[u8]) {
     let (cuts, stream) = rest.split_at(rest.len().min(count.into()));
     let expected = split_at_once(stream, limit);
     assert_eq!(through_a_buffer(stream, cuts, limit), expected, "cut into {cuts:?}");
-    assert_eq!(through_a_buffer(stream, &[1], limit), expected, "octet by octet");
+    if stream.len() <= 512 {
+        assert_eq!(through_a_buffer(stream, &[1], limit), expected, "octet by octet");
+    }
 }
 
 /// The messages, and how the stream ends.

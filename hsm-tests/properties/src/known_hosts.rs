@@ -61,11 +61,10 @@ fn names_are_found(key: &HostKey, content: &[u8]) {
     assert!(names.len() <= 16);
     for known in &names {
         let bracketed = known.name.strip_prefix('[').and_then(|name| name.split_once("]:"));
-        let host = match bracketed {
-            Some((name, port)) => match port.parse() {
-                Ok(port) => HostName::new(name, port, None),
-                Err(_) => continue,
-            },
+        let host = match bracketed.map(|(name, port)| (name, port, port.parse::<u16>())) {
+            // A number written in another way is none that `ssh` looks for.
+            Some((name, port, Ok(number))) if number.to_string() == port => HostName::new(name, number, None),
+            Some(_) => continue,
             None => HostName::new(&known.name, 22, None),
         };
         assert_ne!(ask(&host, key, content), Answer::Unknown, "known as {:?}", known.name);

@@ -94,19 +94,23 @@ impl Store {
     /// Holds every property against its inputs.
     pub(crate) fn check(&self) {
         for (name, check) in properties::ALL {
-            for (title, input) in &self.inputs[name] {
-                println!("{name}/{title}: {} octets", input.len());
+            for input in self.inputs[name].values() {
                 check(input);
             }
         }
     }
 
-    /// Makes a directory for each property that has these inputs and no others.
+    /// Makes a directory for each property that has these inputs, and beside them only those that a fuzz target once failed with.
     pub(crate) fn write(&self, directory: &Path) {
         for (property, inputs) in &self.inputs {
             let directory = directory.join(property);
-            let _ = fs::remove_dir_all(&directory);
             fs::create_dir_all(&directory).expect("a directory for seeds");
+            for entry in fs::read_dir(&directory).expect("a directory for seeds") {
+                let path = entry.expect("an entry of the directory").path();
+                if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("found-")) {
+                    fs::remove_file(&path).expect("remove an old seed");
+                }
+            }
             for (name, input) in inputs {
                 fs::write(directory.join(name), input).expect("write a seed");
             }

@@ -94,7 +94,7 @@ impl Uri {
     /// Whether the URI's token attributes describe this token.
     pub fn matches_token(&self, token: &TokenSeen) -> bool {
         let same = |wanted: &Option<Vec<u8>>, found: &str| {
-            wanted.as_deref().is_none_or(|wanted| wanted.trim_ascii_end() == found.trim_end().as_bytes())
+            wanted.as_deref().is_none_or(|wanted| wanted.trim_ascii_end() == found.as_bytes().trim_ascii_end())
         };
         same(&self.token, &token.name.label)
             && same(&self.manufacturer, &token.name.manufacturer)
@@ -245,6 +245,15 @@ mod tests {
             Uri::parse("pkcs11:token=ci%20token%20%20;slot-id=7;type=private").expect("valid").matches_token(&token())
         );
         assert!(Uri::parse("PKCS11:").expect("valid").matches_token(&token()));
+    }
+
+    #[test]
+    fn a_token_with_an_odd_label_is_selected_by_its_own_uri() {
+        for label in ["ends with a tab\t", "with a vertical tab\x0b", "with a wide blank\u{3000}", "  "] {
+            let mut token = token();
+            token.name.label = label.to_owned();
+            assert!(Uri::of_key(&token.name, &key()).matches_token(&token), "{label:?}");
+        }
     }
 
     #[test]

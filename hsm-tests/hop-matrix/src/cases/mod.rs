@@ -1,0 +1,49 @@
+//! The cases, by who asks and how a request gets to the agent.
+
+mod forwarded;
+mod hostile;
+mod listener;
+mod local;
+mod masters;
+mod named;
+mod programs;
+mod relays;
+
+use crate::case::Case;
+
+/// All cases, in the order of the table.
+pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
+    let lists: [&'static [Case]; 8] = [
+        local::CASES,
+        forwarded::CASES,
+        masters::CASES,
+        relays::CASES,
+        listener::CASES,
+        named::CASES,
+        programs::CASES,
+        hostile::CASES,
+    ];
+    lists.into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::case::{Asks, Verdict, Wants};
+
+    #[test]
+    fn names_are_unique() {
+        let mut names = HashSet::new();
+        assert!(all().all(|case| names.insert(case.name)));
+    }
+
+    #[test]
+    fn only_what_is_local_or_named_by_the_user_may_be_silent() {
+        for case in all().filter(|case| case.wants != Wants::Keys) {
+            let may = matches!(case.asks, Asks::Local | Asks::Named);
+            assert_eq!(case.verdict == Verdict::Silent, may, "{}", case.name);
+        }
+    }
+}
