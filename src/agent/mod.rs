@@ -34,6 +34,8 @@ pub use providers::Providers;
 
 /// Descriptors kept free for workers, dialogs and files.
 const RESERVED_DESCRIPTORS: u64 = 64;
+/// What a connection takes at most: its socket, a second one to notice its end, and a hold on the peer's process.
+const DESCRIPTORS_A_CONNECTION: u64 = 3;
 
 /// What the agent is told at its start.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +58,8 @@ pub struct Agent {
     keyring: Arc<Mutex<Keyring>>,
     lock: Mutex<Lock>,
     preferences: Mutex<Preferences>,
+    /// How many connections there may be, at all listeners together.
+    seats: Arc<Semaphore>,
     /// How many passphrases are tried at the same time: a wrong one delays no other connection, but guessing in parallel gains nothing.
     unlocking: Semaphore,
     providers: Providers,
@@ -83,6 +87,7 @@ impl Agent {
             consent,
             assessor,
             expiry_changed: Notify::new(),
+            seats: Arc::new(Semaphore::new(connection_limit())),
         })
     }
 
@@ -93,12 +98,11 @@ impl Agent {
     pub async fn serve(self: &Arc<Self>, listener: StdUnixListener, place: Listener) -> std::io::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
-        let seats = Arc::new(Semaphore::new(connection_limit()));
         let place = Arc::new(place);
         let owner = rustix::process::getuid().as_raw();
         loop {
             // At the limit clients queue in the listener's backlog, as with stock.
-            let Ok(seat) = Arc::clone(&seats).acquire_owned().await else { return Ok(()) };
+            let Ok(seat) = Arc::clone(&self.seats).acquire_owned().await else { return Ok(()) };
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -161,5 +165,6 @@ impl Agent {
 
 fn connection_limit() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
-    usize::try_from(limit.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS)
+    let connections = limit.saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_A_CONNECTION;
+    usize::try_from(connections).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS)
 }

@@ -1,0 +1,143 @@
+//! Thousands of clients at once, most of them idle, many of them malicious, and one that has work to do.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hsm_tests::{
+    Agent, Client, Home, Key, KeyFile, Module, SOON, Sshd, Token, agent_binary, resident_memory, stock_cannot, until,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+const MALICIOUS: usize = 1_000;
+
+/// Ten thousand, or as many idle clients as the limit of open files lets the agent have beside the malicious ones.
+fn idle_clients() -> usize {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
+    // The agent needs three files for each connection.
+    let possible = hard.map_or(usize::MAX, |hard| usize::try_from(hard).unwrap_or(usize::MAX)) / 3;
+    let idle = possible.saturating_sub(MALICIOUS + 100).min(10_000);
+    assert!(idle > 100, "the limit of open files is too low for this test; see ulimit -Hn");
+    idle
+}
+
+/// Connects, says something that is no request, and begins anew when it is hung up on.
+fn annoy(socket: &Path, seed: u64, stop: &AtomicBool, connections: &AtomicU64) {
+    let mut state = seed | 1;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    while !stop.load(Ordering::Relaxed) {
+        let Ok(mut stream) = UnixStream::connect(socket) else { continue };
+        connections.fetch_add(1, Ordering::Relaxed);
+        stream.set_write_timeout(Some(Duration::from_millis(100))).expect("set a write timeout");
+        for _ in 0..20 {
+            let mut garbage: Vec<u8> = (0..32).flat_map(|_| random().to_be_bytes()).collect();
+            // Half of it has a length that will be waited for.
+            if random() % 2 == 0 {
+                garbage[..3].fill(0);
+            }
+            if stream.write_all(&garbage).is_err() {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn when_every_seat_is_taken_those_who_have_one_are_served_and_the_others_wait_for_one() {
+    if stock_cannot("keep files free for its helpers") {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "token", &[Key::P256]);
+    let builder = Agent::with(&home).as_stock().module(Module::of(&token));
+    let (configuration, socket) = (home.file("few.toml", builder.configuration()), home.path("run/few"));
+    let script = "ulimit -n 124; exec \"$0\" agent -D -a \"$1\" --config \"$2\"";
+    let process =
+        home.command("sh").args(["-c", script]).arg(agent_binary()).arg(&socket).arg(configuration).start("few");
+    assert!(until(SOON, || UnixStream::connect(&socket).is_ok()), "nobody listens\n{}", home.logs());
+
+    // 124 files, of which 64 are kept free: there are 20 seats of three files each.
+    let mut seated: Vec<Client> = (0..20).map(|_| Client::connect(&socket)).collect();
+    assert!(seated.iter_mut().all(|client| client.list().is_some()));
+    let mut waiting: Vec<Client> = (0..60).map(|_| Client::connect(&socket)).collect();
+    waiting.iter_mut().for_each(|client| client.send(&[Client::LIST]));
+    // The token's worker is started only now.
+    assert!(seated[0].sign(&token.public(Key::P256).blob(), b"data", 0).is_some(), "{}", process.log());
+    drop(seated);
+    for mut client in waiting {
+        assert!(client.receive().is_some(), "{}", process.log());
+    }
+    assert!(!process.log().contains("Too many open files"), "{}", process.log());
+}
+
+#[test]
+#[ignore = "slow: takes half a minute and ten thousand connections"]
+fn a_login_gets_through_a_crowd_whose_memory_serves_the_next_crowd() {
+    if stock_cannot("hold ten thousand connections with the usual limit of open files") {
+        return;
+    }
+    let idle_clients = idle_clients();
+    let home = Home::new();
+    let mut agent = Agent::start(&home);
+    let key = KeyFile::new(&home, "work");
+    agent.ssh_add([key.path()]).run().succeeds();
+    let sshd = Sshd::start(&home, [key.public()]);
+    let login = || {
+        let start = Instant::now();
+        sshd.login(&agent, key.public()).succeeds();
+        start.elapsed()
+    };
+    let alone = login();
+    let before = resident_memory(agent.pid());
+    let [(first, after_first), (second, after_second)] = [(); 2].map(|()| {
+        let mut idle: Vec<Client> = (0..idle_clients).map(|_| agent.client()).collect();
+        assert!(idle[0].list().is_some() && idle[idle_clients - 1].list().is_some());
+        let took = in_a_crowd(agent.socket(), login);
+        assert!(idle.iter_mut().step_by(1000).all(|client| client.list().is_some()), "an idle client was hung up on");
+        drop(idle);
+        // That everybody's end was noticed shows in the answer to one who comes later.
+        assert!(agent.client().list().is_some());
+        (took, resident_memory(agent.pid()))
+    });
+    let kilobytes = [before, after_first, after_second].map(|bytes| bytes / 1024);
+    eprintln!(
+        "{idle_clients} idle clients; login alone {alone:?}, in the crowd {first:?} and {second:?}; kB before and after: {kilobytes:?}"
+    );
+    assert!(first.max(second) < Duration::from_secs(20), "logins take {first:?} and {second:?}, alone {alone:?}");
+    // What the first crowd needed stays with the process, in pieces; the second finds it there.
+    assert!(after_second <= after_first + after_first / 10, "kB before and after two crowds: {kilobytes:?}");
+    assert!(!agent.has_ended());
+}
+
+/// What happens while a thousand clients send garbage.
+fn in_a_crowd<T>(socket: &Path, work: impl FnOnce() -> T) -> T {
+    struct EndAtLast<'a>(&'a AtomicBool);
+    impl Drop for EndAtLast<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let stop = AtomicBool::new(false);
+    let connections = AtomicU64::new(0);
+    thread::scope(|scope| {
+        let _end = EndAtLast(&stop);
+        for seed in 0..MALICIOUS as u64 {
+            let (stop, connections) = (&stop, &connections);
+            thread::Builder::new()
+                .stack_size(64 * 1024)
+                .spawn_scoped(scope, move || annoy(socket, seed, stop, connections))
+                .expect("a thread for each client");
+        }
+        assert!(until(SOON, || connections.load(Ordering::Relaxed) > 2 * MALICIOUS as u64), "the crowd does not come");
+        work()
+    })
+}
