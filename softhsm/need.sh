@@ -19,7 +19,15 @@ look_for() {
     case $1 in
     rust) new_enough ;;
     gcc) command -v cc ;;
-    gdb | git | openssl | perl | sudo) command -v "$1" ;;
+    gdb | git | openssl | perl | socat | sudo) command -v "$1" ;;
+    dropbear-bin) command -v dbclient && command -v dropbearconvert ;;
+    krb5-admin-server) [ -x /usr/sbin/kadmin.local ] ;;
+    krb5-kdc) [ -x /usr/sbin/krb5kdc ] && [ -x /usr/sbin/kdb5_util ] ;;
+    krb5-user) command -v kinit ;;
+    libpam-ssh-agent-auth) exists /usr/lib/*/security/pam_ssh_agent_auth.so /lib/*/security/pam_ssh_agent_auth.so ;;
+    putty-tools) command -v plink && command -v puttygen ;;
+    python3-asyncssh) /usr/bin/python3 -W ignore -c 'import asyncssh' ;;
+    python3-paramiko) /usr/bin/python3 -W ignore -c 'import paramiko' ;;
     libc6-dev) [ -e /usr/include/stdio.h ] ;;
     opensc) command -v pkcs11-tool && exists /usr/lib*/pkcs11-spy.so /usr/lib*/*/pkcs11-spy.so ;;
     openssh-client) command -v ssh && command -v ssh-add && command -v ssh-keygen && command -v scp && command -v sftp ;;
