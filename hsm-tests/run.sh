@@ -3,7 +3,7 @@
 #
 #   hsm-tests/run.sh [--full]
 #
-# --full adds the slow tests, OpenSSH's own tests of ssh-agent and the demo. Installs with apt what the tests need and this machine lacks.
+# --full adds the slow tests, OpenSSH's own tests of ssh-agent, its agent in the hop matrix and the demo. Installs with apt what the tests need and this machine lacks.
 # The last line is "N passed, N failed"; the exit status is 0 only if nothing failed.
 set -eu
 cd "$(dirname "$0")/.."
@@ -59,6 +59,12 @@ softhsm/need.sh gcc libc6-dev softhsm2 opensc openssh-client openssh-server open
     failed=1
     exit 1
 }
+# For the hop matrix.
+softhsm/need.sh dropbear-bin krb5-admin-server krb5-kdc krb5-user libpam-ssh-agent-auth putty-tools python3-asyncssh python3-paramiko \
+    socat sudo || {
+    failed=1
+    exit 1
+}
 
 must 2 cargo fmt --all --check
 must 20 cargo clippy --workspace --all-targets --locked -- --deny warnings
@@ -77,8 +83,12 @@ step 10 cargo test --workspace --locked --doc || :
 
 step 10 hsm-tests/openssh/run.sh --preset openssh || :
 step 10 hsm-tests/openssh/run.sh --preset strict || :
+built=${CARGO_TARGET_DIR:-target}/debug
+step 15 "$built/hop-matrix" --agent "$built/hardkey" || :
 
 if [ -n "$full" ]; then
+    # Shows that each of its cases is a way to a signature.
+    step 10 "$built/hop-matrix" --agent /usr/bin/ssh-agent || :
     if step 20 softhsm/demo.sh; then passed=$((passed + 1)); fi
 fi
 

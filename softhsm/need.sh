@@ -20,12 +20,19 @@ look_for() {
     rust) new_enough ;;
     gcc) command -v cc ;;
     gdb | git | openssl | perl | pinentry-curses | socat | sudo) command -v "$1" ;;
+    dropbear-bin) command -v dbclient && command -v dropbearconvert ;;
+    krb5-admin-server) [ -x /usr/sbin/kadmin.local ] ;;
+    krb5-kdc) [ -x /usr/sbin/krb5kdc ] && [ -x /usr/sbin/kdb5_util ] ;;
+    krb5-user) command -v kinit ;;
+    libpam-ssh-agent-auth) exists /usr/lib/*/security/pam_ssh_agent_auth.so /lib/*/security/pam_ssh_agent_auth.so ;;
+    putty-tools) command -v plink && command -v puttygen ;;
+    python3-asyncssh) /usr/bin/python3 -W ignore -c 'import asyncssh' ;;
+    python3-paramiko) /usr/bin/python3 -W ignore -c 'import paramiko' ;;
     libc6-dev) [ -e /usr/include/stdio.h ] ;;
     opensc) command -v pkcs11-tool && exists /usr/lib*/pkcs11-spy.so /usr/lib*/*/pkcs11-spy.so ;;
     openssh-client) command -v ssh && command -v ssh-add && command -v ssh-keygen && command -v scp && command -v sftp ;;
     openssh-server) [ -x /usr/sbin/sshd ] ;;
     openssh-tests) [ -e /usr/lib/openssh/regress/test-exec.sh ] ;;
-    putty-tools) command -v plink ;;
     softhsm2) exists /usr/lib*/softhsm/libsofthsm2.so /usr/lib/*/softhsm/libsofthsm2.so /usr/lib64/pkcs11/libsofthsm2.so ;;
     *) return 1 ;;
     esac

@@ -40,6 +40,18 @@ impl Sshd {
         keys: impl IntoIterator<Item = &'k PublicKey>,
         configuration: &str,
     ) -> Self {
+        Self::in_environment(home, name, keys, configuration, &[])
+    }
+
+    /// The same, with further variables in the server's own environment.
+    #[must_use]
+    pub fn in_environment<'k>(
+        home: &Home,
+        name: &str,
+        keys: impl IntoIterator<Item = &'k PublicKey>,
+        configuration: &str,
+        variables: &[(&str, PathBuf)],
+    ) -> Self {
         let directory = home.directory(name);
         let host_key = KeyFile::with(home, &format!("{name}-host-key"), &["-t", "ed25519"], "");
         let authorized: String = keys.into_iter().map(|key| format!("{}\n", key.line())).collect();
@@ -53,7 +65,8 @@ impl Sshd {
             let port = free_port();
             let text = server_configuration(home, &directory, &host_key, port, configuration);
             let file = home.file(Path::new(name).join("sshd_config"), text);
-            let mut process = home.command(find_sshd()).args(["-D", "-e", "-f"]).arg(&file).start(name);
+            let sshd = home.command(find_sshd()).args(["-D", "-e", "-f"]).arg(&file);
+            let mut process = sshd.envs(variables.iter().map(|(name, value)| (name, value))).start(name);
             if listens(&mut process) {
                 let client =
                     home.file(Path::new(name).join("ssh_config"), client_configuration(&directory, name, port));

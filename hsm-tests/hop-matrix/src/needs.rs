@@ -32,6 +32,11 @@ pub(crate) const DROPBEAR: Need = package("dropbear-bin", "/usr/bin/dbclient");
 pub(crate) const PARAMIKO: Need = package("python3-paramiko", "/usr/lib/python3/dist-packages/paramiko/__init__.py");
 pub(crate) const ASYNCSSH: Need = package("python3-asyncssh", "/usr/lib/python3/dist-packages/asyncssh/__init__.py");
 pub(crate) const SOFTHSM: Need = package("softhsm2", "/usr/lib/softhsm/libsofthsm2.so");
+pub(crate) const SUDO: Need = package("sudo", "/usr/bin/sudo");
+pub(crate) const PAM_AGENT: Need = package("libpam-ssh-agent-auth", "/usr/share/doc/libpam-ssh-agent-auth");
+pub(crate) const KDC: Need = package("krb5-kdc", "/usr/sbin/krb5kdc");
+pub(crate) const KADMIN: Need = package("krb5-admin-server", "/usr/sbin/kadmin.local");
+pub(crate) const KINIT: Need = package("krb5-user", "/usr/bin/kinit");
 
 /// Looks whether everything is there.
 ///
@@ -50,6 +55,11 @@ fn missing(need: Need) -> Option<String> {
     match need {
         Need::Package(Package { file, .. }) if Path::new(file).exists() => None,
         Need::Package(Package { name, file }) => Some(format!("{file} is missing (on Debian: apt-get install {name})")),
-        Need::Root => (!rustix::process::geteuid().is_root()).then(|| "some cases have to be run by root".to_owned()),
+        Need::Root => None,
     }
+}
+
+/// Whether the case is for root, and this is not root. Programs can be installed; this cannot be helped.
+pub(crate) fn is_out_of_reach(case: &Case) -> bool {
+    case.needs.contains(&Need::Root) && !rustix::process::geteuid().is_root()
 }

@@ -48,6 +48,7 @@ pub(crate) struct World {
     log_begins: Cell<usize>,
     hosts: RefCell<BTreeMap<String, Rc<Sshd>>>,
     kept: RefCell<Vec<Background>>,
+    environment: RefCell<Vec<(&'static str, PathBuf)>>,
 }
 
 /// What a play showed.
@@ -86,6 +87,7 @@ impl World {
             log_begins: Cell::new(0),
             hosts: RefCell::default(),
             kept: RefCell::default(),
+            environment: RefCell::default(),
         };
         for host in hosts {
             world.host(host);
@@ -106,7 +108,8 @@ impl World {
             return Rc::clone(running);
         }
         let keys = self.keys.iter().map(KeyFile::public);
-        let started = Rc::new(Sshd::with(&self.home, name, keys, configuration));
+        let environment = self.environment.borrow();
+        let started = Rc::new(Sshd::in_environment(&self.home, name, keys, configuration, &environment));
         self.hosts.borrow_mut().insert(name.to_owned(), Rc::clone(&started));
         self.write_configurations();
         started
@@ -162,7 +165,12 @@ impl World {
 
     /// A program on this machine that knows the agent.
     pub(crate) fn command(&self, program: &str) -> Task {
-        self.home.command(program).env("SSH_AUTH_SOCK", &self.socket)
+        self.home.command(program).env("SSH_AUTH_SOCK", &self.socket).envs(self.environment.borrow().iter().cloned())
+    }
+
+    /// Sets variables for programs and hosts that are started from now on.
+    pub(crate) fn set_environment(&self, variables: Vec<(&'static str, PathBuf)>) {
+        self.environment.replace(variables);
     }
 
     /// `ssh` on this machine.
@@ -196,8 +204,8 @@ impl World {
     }
 
     /// Logs in to `hosta` in the background, forwarding the agent with these options: the agent's socket over there.
-    pub(crate) fn forwarded_to_hosta(&self, options: &[&str]) -> PathBuf {
-        self.stay_at_hosta(self.ssh(Key::Entry).args(options)).into()
+    pub(crate) fn forwarded_to_hosta(&self, key: Key, options: &[&str]) -> PathBuf {
+        self.stay_at_hosta(self.ssh(key).args(options)).into()
     }
 
     /// Logs in to `hosta` in the background, relaying the agent's socket with `-R`: the socket over there.

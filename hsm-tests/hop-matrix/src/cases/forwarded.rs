@@ -60,7 +60,7 @@ fn on_hop(world: &World, script: &str) -> bool {
 }
 
 fn no_binds(world: &World) -> bool {
-    let way = world.forwarded_to_hosta(&["-A"]);
+    let way = world.forwarded_to_hosta(Key::Entry, &["-A"]);
     let tap = Tap::new(world.home().path("home/tap.sock"), &way, Binds::Swallow);
     let script = format!("SSH_AUTH_SOCK={} {}", tap.socket().display(), uses::login(world, "hostb"));
     reached(&world.command("sh").args(["-c", &script]).run().stdout)

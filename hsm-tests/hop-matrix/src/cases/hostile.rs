@@ -39,12 +39,12 @@ pub(super) const CASES: &[Case] = &[
     Case::relayed(
         "A-replay",
         "through `ssh -A`: a recorded announcement of somebody's login at hostb again",
-        |world| replay(world, &world.forwarded_to_hosta(&["-A"])),
+        |world| replay(world, &world.forwarded_to_hosta(Key::Entry, &["-A"])),
     ),
     Case::relayed(
         "A-locked",
         "through `ssh -A`: channel opened while the agent was locked, used after unlocking",
-        |world| opened_while_locked(world, &world.forwarded_to_hosta(&["-A"])),
+        |world| opened_while_locked(world, &world.forwarded_to_hosta(Key::Entry, &["-A"])),
     ),
     Case::relayed(
         "h-A-forged-hop",
@@ -159,7 +159,7 @@ const SESSION: [u8; 32] = [1; 32];
 const OTHER_SESSION: [u8; 32] = [2; 32];
 
 /// What the hop's own client says before it asks for a login.
-enum Lie {
+pub(super) enum Lie {
     /// That a login at the hop's own host is meant, and that one is asked for.
     OwnHost,
     /// That a session is the hop's own which is another server's.
@@ -177,7 +177,7 @@ enum Lie {
 }
 
 fn through_a(world: &World) -> Client {
-    Client::connect(&world.forwarded_to_hosta(&["-A"]))
+    Client::connect(&world.forwarded_to_hosta(Key::Entry, &["-A"]))
 }
 
 fn through_r(world: &World) -> Client {
@@ -189,7 +189,7 @@ fn through_other_r(world: &World) -> Client {
     Client::connect(&world.relayed_to_hosta(Key::Carried, &["-o", "IdentityAgent=none"]))
 }
 
-fn lie(client: &mut Client, world: &World, lie: Lie) -> bool {
+pub(super) fn lie(client: &mut Client, world: &World, lie: Lie) -> bool {
     let (own, other) = (host_key(world, "hosta"), host_key(world, "hostb"));
     let (key, user) = (world.public(Key::Subject), world.user());
     let (binds, payload) = match lie {

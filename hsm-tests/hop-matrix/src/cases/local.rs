@@ -11,6 +11,15 @@ pub(super) const CASES: &[Case] = &[
     Case::local("ssh", "`ssh hosta`", |world| login(world, &[])),
     Case::local("ssh-agent-unused", "`ssh -A hosta`, the agent not used there", |world| login(world, &["-A"])),
     Case::local("ssh-identity-agent", "`ssh hosta` with `IdentityAgent` instead of `SSH_AUTH_SOCK`", identity_agent),
+    Case::local("ssh-url", "`ssh -4Tqo BatchMode=yes ssh://USER@hosta:PORT`", |world| {
+        let url = format!("ssh://{}@hosta:{}", world.user(), world.host("hosta").port());
+        reached(&world.ssh(Key::Subject).args(["-4Tqo", "BatchMode=yes", &url, ARRIVE]).run().stdout)
+    }),
+    Case::local("ssh-relative", "`ssh -F FILE hosta`, the file's path relative", |world| {
+        let folder = world.home().path("home");
+        let ssh = world.command("ssh").directory(folder).args(["-F", "subject.conf", "hosta", ARRIVE]);
+        reached(&ssh.run().stdout)
+    }),
     Case::local("ssh-background", "`ssh -f hosta COMMAND`", background),
     Case::local("ssh-hashed", "`ssh 127.0.0.1 -p PORT`, host names hashed in known_hosts", hashed),
     Case::local("ssh-host-rsa", "`ssh` to a host with an RSA host key", |world| host_key(world, &["-t", "rsa"]))

@@ -47,19 +47,27 @@ pub(super) const CASES: &[Case] = &[
         "`ssh -M -N hosta`, then `ssh -O forward -R SOCKET:AGENT`; there `ssh hostb`",
         |world| {
             let _master = foreground(world, Key::Entry, &[]);
-            forward_later(world)
+            forward_later(world, "hostb")
         },
     ),
     Case::relayed("master-persist-O-forward", "the same with `ControlPersist=yes`", |world| {
         first_session(world, Key::Entry, &[], "true");
-        forward_later(world)
+        forward_later(world, "hostb")
     }),
+    Case::relayed(
+        "master-other-login-O-forward",
+        "`ssh -M -N -o IdentityAgent=none hosta`, then `ssh -O forward -R SOCKET:AGENT`; there `ssh hosta`",
+        |world| {
+            let _master = foreground(world, Key::Carried, &["-o", "IdentityAgent=none"]);
+            forward_later(world, "hosta")
+        },
+    ),
     Case::relayed(
         "master-persist-R",
         "`ssh -o ControlPersist=yes -R SOCKET:AGENT hosta`, there `ssh hostb`",
         |world| {
             let relay = format!("{}:{}", relayed(world).display(), world.socket().display());
-            reached(&first_session(world, Key::Carried, &["-R", &relay], &login_there(world)))
+            reached(&first_session(world, Key::Carried, &["-R", &relay], &login_there(world, "hostb")))
         },
     ),
 ];
@@ -91,12 +99,12 @@ fn relayed(world: &World) -> PathBuf {
     world.home().path("home/relayed.sock")
 }
 
-fn login_there(world: &World) -> String {
-    format!("SSH_AUTH_SOCK={} {}", relayed(world).display(), uses::login(world, "hostb"))
+fn login_there(world: &World, host: &str) -> String {
+    format!("SSH_AUTH_SOCK={} {}", relayed(world).display(), uses::login(world, host))
 }
 
-fn forward_later(world: &World) -> bool {
+fn forward_later(world: &World, host: &str) -> bool {
     let relay = format!("{}:{}", relayed(world).display(), world.socket().display());
     client(world, &["-O", "forward", "-R", &relay, "hosta"]);
-    reached(&client(world, &["hosta", &login_there(world)]))
+    reached(&client(world, &["hosta", &login_there(world, host)]))
 }

@@ -1,6 +1,7 @@
 //! The cases, by who asks and how a request gets to the agent.
 
 mod forwarded;
+mod gssapi;
 mod hostile;
 mod listener;
 mod local;
@@ -8,12 +9,13 @@ mod masters;
 mod named;
 mod programs;
 mod relays;
+mod sudo;
 
 use crate::case::Case;
 
 /// All cases, in the order of the table.
 pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
-    let lists: [&'static [Case]; 8] = [
+    let lists: [&'static [Case]; 10] = [
         local::CASES,
         forwarded::CASES,
         masters::CASES,
@@ -21,6 +23,8 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Case> {
         listener::CASES,
         named::CASES,
         programs::CASES,
+        gssapi::CASES,
+        sudo::CASES,
         hostile::CASES,
     ];
     lists.into_iter().flatten()

@@ -69,7 +69,7 @@ pub(super) const CASES: &[Case] = &[
         },
     ),
     Case::relayed("A-restarted", "`ssh -A hosta`, then the agent is restarted; there `ssh hosta`", |world| {
-        let way = world.forwarded_to_hosta(&["-A"]);
+        let way = world.forwarded_to_hosta(Key::Entry, &["-A"]);
         world.restart_agent();
         with_agent(world, &way, &uses::login(world, "hosta"))
     }),
