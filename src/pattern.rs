@@ -33,8 +33,8 @@ impl fmt::Display for PatternList {
 }
 
 /// Whether a whole text matches one pattern, case and all. Linear in the product of their lengths at worst.
-pub fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+pub fn matches(pattern: impl AsRef<[u8]>, text: impl AsRef<[u8]>) -> bool {
+    let (pattern, text) = (pattern.as_ref(), text.as_ref());
     let (mut at_pattern, mut at_text) = (0, 0);
     // Where to go on when what follows the last star does not fit.
     let mut retry = None;

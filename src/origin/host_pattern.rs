@@ -3,37 +3,10 @@
 use aws_lc_rs::hmac;
 use base64ct::{Base64, Encoding as _};
 
+use crate::pattern;
+
 /// Longer patterns never match, as in OpenSSH: octets.
 const LONGEST_PATTERN: usize = 1023;
-
-/// Whether `text` matches `pattern`, in which `*` stands for any octets and `?` for any one. Takes at most
-/// `text.len() * pattern.len()` steps.
-#[must_use]
-pub fn matches_glob(text: &[u8], pattern: &[u8]) -> bool {
-    let (mut at, mut pat) = (0, 0);
-    // Where to go on when a match attempt fails: the last star takes one octet more.
-    let mut retry = None;
-    while let Some(octet) = text.get(at) {
-        match pattern.get(pat) {
-            Some(b'*') => {
-                retry = Some((at, pat + 1));
-                pat += 1;
-            }
-            Some(wanted) if *wanted == b'?' || wanted == octet => {
-                at += 1;
-                pat += 1;
-            }
-            _ => match &mut retry {
-                Some((taken, after_star)) => {
-                    *taken += 1;
-                    (at, pat) = (*taken, *after_star);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.get(pat..).unwrap_or_default().iter().all(|octet| *octet == b'*')
-}
 
 /// Whether a host, as `name` or `[name]:port`, is meant by the host field of a `known_hosts` line: a hashed name, or a list of
 /// patterns separated by commas of which one matches and none that is negated with `!` does. Ignores case, but for hashed
@@ -45,15 +18,15 @@ pub fn field_names(field: &[u8], host: &str) -> bool {
     }
     let host = host.to_ascii_lowercase();
     let mut found = false;
-    for pattern in field.split(|octet| *octet == b',') {
-        let (negated, pattern) = match pattern.strip_prefix(b"!") {
+    for entry in field.split(|octet| *octet == b',') {
+        let (negated, glob) = match entry.strip_prefix(b"!") {
             Some(rest) => (true, rest),
-            None => (false, pattern),
+            None => (false, entry),
         };
-        if pattern.len() > LONGEST_PATTERN {
+        if glob.len() > LONGEST_PATTERN {
             return false;
         }
-        if matches_glob(host.as_bytes(), &pattern.to_ascii_lowercase()) {
+        if pattern::matches(glob.to_ascii_lowercase(), &host) {
             if negated {
                 return false;
             }
@@ -105,10 +78,10 @@ mod tests {
         ];
         let no = [("host", "hos"), ("host", "host?"), ("host", ""), ("", "?"), ("host", "H*"), ("ab", "*a")];
         for (text, pattern) in yes {
-            assert!(matches_glob(text.as_bytes(), pattern.as_bytes()), "{text} {pattern}");
+            assert!(pattern::matches(pattern, text), "{text} {pattern}");
         }
         for (text, pattern) in no {
-            assert!(!matches_glob(text.as_bytes(), pattern.as_bytes()), "{text} {pattern}");
+            assert!(!pattern::matches(pattern, text), "{text} {pattern}");
         }
     }
 
@@ -116,7 +89,7 @@ mod tests {
     fn a_pattern_of_stars_does_not_take_forever() {
         let text = vec![b'a'; 1000];
         let pattern = [b"*a".repeat(500), b"b".to_vec()].concat();
-        assert!(!matches_glob(&text, &pattern));
+        assert!(!pattern::matches(&pattern, &text));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use ssh_key::certificate::CertType;
 use ssh_key::{Certificate, PublicKey};
 
 use super::Unknown;
-use super::host_pattern::{field_names, literal_names, matches_glob};
+use super::host_pattern::{field_names, literal_names};
+use crate::pattern;
 use crate::text;
 
 /// Longer lines are skipped: octets.
@@ -117,7 +118,7 @@ impl HostKey {
 
 impl HostCertificate {
     fn names(&self, host: &str, now: u64) -> bool {
-        let principal = |own: &String| matches_glob(host.as_bytes(), own.as_bytes());
+        let principal = |own: &String| pattern::matches(own, host);
         self.valid.contains(&now) && self.principals.iter().any(principal)
     }
 }
