@@ -118,8 +118,8 @@ fn guessing_on_many_connections_at_once_is_no_quicker() {
     for client in &mut clients {
         assert_eq!(client.receive(), Some(vec![Client::FAILURE]));
     }
-    // The twentieth failure has the delay of the twentieth, whoever made those before.
-    assert!(start.elapsed() >= Duration::from_secs(2), "20 guesses took {:?}", start.elapsed());
+    // One after the other they would have taken 21 seconds; few are tried at the same time, and the hash alone takes a tenth of that.
+    assert!(start.elapsed() >= Duration::from_secs(4), "20 guesses took {:?}", start.elapsed());
 }
 
 #[test]

@@ -62,8 +62,10 @@ fn names_are_found(key: &HostKey, content: &[u8]) {
     for known in &names {
         let bracketed = known.name.strip_prefix('[').and_then(|name| name.split_once("]:"));
         let host = match bracketed.map(|(name, port)| (name, port, port.parse::<u16>())) {
-            // A number written in another way is none that `ssh` looks for.
-            Some((name, port, Ok(number))) if number.to_string() == port => HostName::new(name, number, None),
+            // A number written in another way, or the usual one, is none that `ssh` looks for.
+            Some((name, port, Ok(number))) if number != 22 && number.to_string() == port => {
+                HostName::new(name, number, None)
+            }
             Some(_) => continue,
             None => HostName::new(&known.name, 22, None),
         };
