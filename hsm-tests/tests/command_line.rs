@@ -101,6 +101,19 @@ fn the_lines_are_those_of_csh_when_asked() {
 }
 
 #[test]
+fn an_agent_is_gone_when_its_end_is_told() {
+    if stock_cannot("wait for the end of the agent it kills") {
+        return;
+    }
+    let home = Home::new();
+    // At the user's one fixed place, the next agent must not be taken for the one that is just ending.
+    for _ in 0..20 {
+        let outcome = shell(&home, "eval \"$({agent})\" && {agent} -k && test ! -e \"$SSH_AUTH_SOCK\"").run();
+        outcome.succeeds();
+    }
+}
+
+#[test]
 fn there_is_nothing_to_kill_without_a_pid() {
     let home = Home::new();
     assert_eq!(agent(&home).arg("-k").run().code(), Some(1));

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{ArgAction, Args, CommandFactory as _, Parser};
-use rustix::process::{Pid, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::Failure;
 use super::getopt::mark_operands;
@@ -207,7 +208,13 @@ fn kill(shell: Shell) -> Result<ExitCode, String> {
     let pid = text.trim().parse().ok().filter(|pid| *pid > 1);
     let pid: i32 = pid.ok_or_else(|| format!("{variable}={text:?}, which is not a good PID"))?;
     let target = Pid::from_raw(pid).ok_or_else(|| format!("{variable}={text:?}, which is not a good PID"))?;
+    let ended = rustix::process::pidfd_open(target, PidfdFlags::empty());
     rustix::process::kill_process(target, Signal::TERM).map_err(|error| format!("kill: {error}"))?;
+    if let Ok(ended) = ended {
+        // So that an agent that is started next does not find this one on its way out; a process that does not end is not waited for long.
+        let limit = Timespec { tv_sec: 2, tv_nsec: 0 };
+        let _ = poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&limit));
+    }
     super::print(&(shell.unset("SSH_AUTH_SOCK") + &shell.unset(variable) + &shell.echo_killed(pid)))
 }
 
