@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn many_stars_do_not_take_long() {
-        assert!(!matches(&"a*".repeat(60), &"a".repeat(100_000).replace('a', "b")));
-        assert!(matches(&"*a".repeat(60), &"a".repeat(5_000)));
+        assert!(!matches("a*".repeat(60), "a".repeat(100_000).replace('a', "b")));
+        assert!(matches("*a".repeat(60), "a".repeat(5_000)));
     }
 }
