@@ -22,6 +22,11 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case::local("ssh-background", "`ssh -f hosta COMMAND`", background),
     Case::local("ssh-hashed", "`ssh 127.0.0.1 -p PORT`, host names hashed in known_hosts", hashed),
+    Case::local("ssh-new-host", "`ssh -o StrictHostKeyChecking=accept-new` to a host not known before", |world| {
+        let known = world.home().path("home/new");
+        let ssh = knowing(world, &known).args(["-o", "StrictHostKeyChecking=accept-new", "hosta", ARRIVE]);
+        reached(&ssh.run().stdout)
+    }),
     Case::local("ssh-host-rsa", "`ssh` to a host with an RSA host key", |world| host_key(world, &["-t", "rsa"]))
         .hosts(&[]),
     Case::local("ssh-host-ecdsa", "`ssh` to a host with an ECDSA host key", |world| {

@@ -50,4 +50,13 @@ mod tests {
             assert_eq!(case.verdict == Verdict::Silent, may, "{}", case.name);
         }
     }
+
+    #[test]
+    fn every_case_is_in_the_document() {
+        let document = include_str!("../../../../docs/forwarding.md");
+        for case in all() {
+            let begin = format!("| `{}` | {} | {} |", case.name, case.what, case.asks);
+            assert!(document.contains(&begin), "docs/forwarding.md has no line {begin}");
+        }
+    }
 }

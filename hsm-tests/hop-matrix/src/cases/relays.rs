@@ -75,7 +75,7 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case::relayed(
         "R-tcp",
-        "`ssh -R PORT:LOCAL-TCP hosta`, `socat` before the agent; there `socat` and `ssh hostb`",
+        "`ssh -R SOCKET:127.0.0.1:PORT hosta`, `socat` from that port to the agent; there `ssh hostb`",
         |world| {
             let port = tcp_relay(world).to_string();
             let relay = format!("{}:127.0.0.1:{port}", world.home().path("home/relayed.sock").display());
