@@ -17,7 +17,7 @@ use crate::origin::connection::{Assessor, Listener};
 use crate::origin::evidence::Kind;
 use crate::origin::ledger::Ledger;
 use crate::origin::restart::leave_marker;
-use crate::origin::trust::Trust;
+use crate::origin::trust::{Role, Trust};
 use crate::policy::Preset;
 
 /// Serves until the end. `begin` is called once signals are received, and gives the socket and the command that the agent goes with.
@@ -126,6 +126,15 @@ fn assessor(socket: &Path, reused: bool, sockets: Vec<PathBuf>) -> io::Result<Ar
     let (trust, problems) =
         Trust::open(&["/usr/bin/ssh".into()], &["/usr/bin/ssh-keygen".into(), "/usr/bin/ssh-add".into()]);
     problems.iter().for_each(|problem| tracing::info!("{problem}"));
+    // Asked for their version now, so that the first login does not wait for the answer, or miss it on a busy machine.
+    let programs: Vec<_> = trust.programs().filter(|program| program.role() == Role::Ssh).collect();
+    tokio::spawn(async move {
+        for program in programs {
+            if let Err(problem) = program.version().await {
+                tracing::debug!("{problem}");
+            }
+        }
+    });
     let trusted_since = match reused {
         true => leave_marker(&socket::restart_marker(socket)?)?,
         false => None,
