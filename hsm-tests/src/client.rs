@@ -13,7 +13,7 @@ pub struct Client {
     stream: UnixStream,
 }
 
-/// Numbers of the agent protocol (RFC 9987 section 6.1).
+/// Numbers of the agent protocol (RFC 9987 section 8.1).
 impl Client {
     /// `SSH_AGENT_FAILURE`.
     pub const FAILURE: u8 = 5;

@@ -66,7 +66,7 @@ impl KeyFile {
         PublicKey::read(home, PathBuf::from(path))
     }
 
-    /// Key and comment as `SSH_AGENTC_ADD_IDENTITY` carries them (RFC 9987 section 3.2): the same fields that OpenSSH's file format has in
+    /// Key and comment as `SSH_AGENTC_ADD_IDENTITY` carries them (RFC 9987 section 5.2): the same fields that OpenSSH's file format has in
     /// its private section.
     ///
     /// # Panics

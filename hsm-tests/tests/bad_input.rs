@@ -21,6 +21,10 @@ fn while_others_work(misbehave: impl FnOnce(&Agent, &KeyFile)) {
     assert!(!agent.has_ended());
 }
 
+//= RFC 9987 section 5.1: SSH_AGENT_FAILURE messages MUST also be sent in reply to requests with unknown or unsupported
+//= types.
+//= RFC 9987 section 8.1.1: Message number 0 is also reserved and MUST NOT be used.
+//= RFC 9987 section 8.1.1: MUST NOT be used by generic implementations
 #[test]
 fn unknown_messages_are_refused_and_the_connection_lives() {
     while_others_work(|agent, _| {

@@ -38,6 +38,7 @@ fn every_type_of_host_key_and_a_certificate_bind() {
     }
 }
 
+//= RFC 9987 section 5.8: Extension failure SHOULD be signaled using an SSH_AGENT_EXTENSION_FAILURE message
 #[test]
 fn a_bind_has_to_be_signed_by_the_host_key_over_the_session() {
     let home = Home::new();
@@ -196,6 +197,8 @@ fn binds_are_received_while_the_agent_is_locked() {
     assert_eq!(client.ask(&hosts.bind(&b, b"s2", true)), Some(refused()), "the bind was forgotten with the lock");
 }
 
+//= RFC 9987 section 3: MAY additionally refuse some operations in particular contexts
+//= RFC 9987 section 10: MAY disallow remote clients from loading token keys entirely
 #[test]
 fn a_bound_connection_may_not_load_libraries() {
     let home = Home::new();
@@ -213,6 +216,8 @@ fn a_bound_connection_may_not_load_libraries() {
     }
 }
 
+//= RFC 9987 section 5.8: Where the "extension type" is the same as that in the request.
+//= RFC 9987 section 5.8.1: it SHOULD reply with a list of supported extension names
 #[test]
 fn query_names_the_extensions() {
     if stock_cannot("be asked what it can before 10.3") {
@@ -233,6 +238,8 @@ fn query_names_the_extensions() {
     assert_eq!(client.list().expect("a list"), [], "there was more than one answer");
 }
 
+//= RFC 9987 section 5.8: An agent that does not support extensions of the supplied type MUST reply with an empty
+//= SSH_AGENT_FAILURE message.
 #[test]
 fn an_extension_that_is_not_known_is_a_plain_failure() {
     let home = Home::new();

@@ -98,6 +98,8 @@ fn case<'a>(permitted: &'a str, path: &'a str, expected: [bool; 3]) -> Case<'a> 
     Case { permitted, path, user: "ada", expected }
 }
 
+//= RFC 9987 section 10: Agents SHOULD implement additional controls over key visibility and use for forwarded agent
+//= connections
 #[test]
 fn a_path_is_permitted_step_by_step() {
     check(&[

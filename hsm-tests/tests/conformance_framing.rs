@@ -1,4 +1,4 @@
-//! Frames and their limits (RFC 9987 section 3): `uint32` length, then as many bytes, the first of which is the type.
+//! Frames and their limits (RFC 9987 section 5): `uint32` length, then as many bytes, the first of which is the type.
 
 use hsm_tests::{Agent, Body, Client, Home, KeyFile, is_stock, resident_memory, stock_cannot};
 
@@ -78,6 +78,7 @@ fn a_message_of_no_bytes_has_no_type() {
     }
 }
 
+//= RFC 9987 section 3: Replies are sent in order.
 #[test]
 fn many_requests_at_once_are_answered_in_order() {
     let home = Home::new();

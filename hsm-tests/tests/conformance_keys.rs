@@ -1,4 +1,4 @@
-//! Keys in and out of the agent's memory (RFC 9987 sections 3.2, 3.4, 3.5).
+//! Keys in and out of the agent's memory (RFC 9987 sections 5.2, 5.4, 5.5).
 
 use hsm_tests::{Agent, Body, Client, Fields, Home, KeyFile, is_stock};
 
@@ -40,6 +40,11 @@ fn comments(client: &mut Client) -> Vec<String> {
     client.list().expect("a list").into_iter().map(|(_, comment)| comment).collect()
 }
 
+//= RFC 9987 section 5.1: On success, the agent MUST reply either with the single-byte response: byte SSH_AGENT_SUCCESS
+//= RFC 9987 section 5.2: An agent MUST reply with SSH_AGENT_SUCCESS if the key was successfully loaded
+//= RFC 9987 section 5.2: An agent MAY support only a subset of the key types defined here
+//= RFC 9987 section 5.5: The agent MUST reply with a message with the following preamble: byte
+//= SSH_AGENT_IDENTITIES_ANSWER uint32 nkeys
 #[test]
 fn every_type_of_key_and_of_certificate_is_added_listed_used_and_removed() {
     let home = Home::new();
@@ -67,6 +72,8 @@ fn every_type_of_key_and_of_certificate_is_added_listed_used_and_removed() {
     }
 }
 
+//= RFC 9987 section 5.2: Adding a key that is already present in an agent SHOULD replace any constraints it was
+//= previously loaded with
 #[test]
 fn a_key_added_again_keeps_its_place_and_takes_comment_and_limits_of_the_last_time() {
     let home = Home::new();
@@ -106,6 +113,7 @@ fn any_comment_is_kept_as_it_is() {
     }
 }
 
+//= RFC 9987 section 5.2: though both are valid and equivalent
 #[test]
 fn a_constraint_list_may_follow_either_request_or_neither() {
     let home = Home::new();
@@ -142,6 +150,9 @@ fn the_longest_lifetime_does_not_wrap_around() {
     assert_eq!(blobs(&mut client).len(), 1);
 }
 
+//= RFC 9987 section 5.2.7: it MUST abort parsing, refuse the request, and return an SSH_AGENT_FAILURE message to the
+//= client
+//= RFC 9987 section 5.2.7.3: The "extension name" MUST consist of a UTF-8 string.
 #[test]
 fn a_constraint_that_is_unknown_repeated_misplaced_or_cut_refuses_the_key() {
     let extension = |name: &str| Body::new(255).string(name);
@@ -183,6 +194,7 @@ fn a_refused_addition_leaves_the_key_that_was_there() {
     assert!(client.sign(&key.public().blob(), b"data", 0).is_some());
 }
 
+//= RFC 9987 section 5.1: On failure, the agent MUST reply with the single-byte response: byte SSH_AGENT_FAILURE
 #[test]
 fn keys_whose_parts_contradict_each_other_are_refused() {
     const UNNOTICED: [&str; 3] =
@@ -207,6 +219,8 @@ fn keys_whose_parts_contradict_each_other_are_refused() {
         fields.iter().fold(Body::new(Client::ADD), |body, field| body.string(field)).string("comment").bytes()
     };
     let cases = [
+        //= RFC 9987 section 5.2: If an agent does not recognise the type name in a request to add a key, then it MUST
+        //= respond with an SSH_AGENT_FAILURE reply.
         ("unknown type", body(&[b"ssh-nonsense", &ed[1], &ed[2]])),
         ("Ed25519 with another public half", body(&[&ed[0], &ed_other[1], &ed[2]])),
         ("Ed25519, one byte short", body(&[&ed[0], &ed[1][1..], &ed[2]])),
@@ -247,6 +261,8 @@ fn rsa_keys_below_2048_bits_are_for_stock_only() {
     assert_eq!(agent.client().succeeds(&add(&key)), is_stock());
 }
 
+//= RFC 9987 section 5.4: An agent MUST reply with SSH_AGENT_SUCCESS if the key was deleted or SSH_AGENT_FAILURE if it
+//= was not found.
 #[test]
 fn only_what_is_there_can_be_removed() {
     let home = Home::new();
@@ -262,6 +278,8 @@ fn only_what_is_there_can_be_removed() {
     assert!(!client.succeeds(&remove(&here.public().blob())), "twice");
 }
 
+//= RFC 9987 section 5.4: an agent SHOULD delete all keys that it is holding and reply with SSH_AGENT_SUCCESS
+//= RFC 9987 section 8.1.1: These message numbers MAY be used by an implementation supporting the legacy protocol
 #[test]
 fn removing_all_always_succeeds_by_either_number() {
     const REMOVE_ALL_OF_SSH1: u8 = 9;
@@ -277,6 +295,7 @@ fn removing_all_always_succeeds_by_either_number() {
     }
 }
 
+//= RFC 9987 section 8.1.1: MUST NOT be reused otherwise
 #[test]
 fn what_was_asked_of_agents_of_the_first_protocol_is_refused() {
     let home = Home::new();

@@ -1,4 +1,4 @@
-//! The lock (RFC 9987 section 3.7): while it is on, keys are neither shown nor used, and guessing the passphrase takes longer each time.
+//! The lock (RFC 9987 section 5.7): while it is on, keys are neither shown nor used, and guessing the passphrase takes longer each time.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ fn with_key(home: &Home) -> (Agent, KeyFile) {
     (agent, key)
 }
 
+//= RFC 9987 section 5.7: When locked, an agent MUST suspend processing of sensitive operations
 #[test]
 fn a_locked_agent_shows_no_keys_and_does_nothing_but_unlock() {
     let home = Home::new();
@@ -55,6 +56,10 @@ fn a_locked_agent_shows_no_keys_and_does_nothing_but_unlock() {
     assert!(before.sign(&blob, b"data", 0).is_some());
 }
 
+//= RFC 9987 section 5.7: The agent MUST reply with SSH_AGENT_SUCCESS if locked successfully or SSH_AGENT_FAILURE
+//= otherwise (e.g., if the agent was already locked).
+//= RFC 9987 section 5.7: If the agent is already unlocked or if the passphrase does not match, it MUST reply with
+//= SSH_AGENT_FAILURE.
 #[test]
 fn only_a_locked_agent_unlocks_and_only_an_unlocked_one_locks() {
     let home = Home::new();
@@ -69,6 +74,7 @@ fn only_a_locked_agent_unlocks_and_only_an_unlocked_one_locks() {
     assert!(client.succeeds(&lock("third")), "it can be locked again");
 }
 
+//= RFC 9987 section 5.7: the passphrase matches the one used to lock it, then it MUST unlock
 #[test]
 fn any_bytes_but_none_are_a_passphrase() {
     let home = Home::new();
@@ -83,6 +89,7 @@ fn any_bytes_but_none_are_a_passphrase() {
     }
 }
 
+//= RFC 9987 section 10: an agent SHOULD take countermeasures against brute-force guessing attacks on the passphrase
 #[test]
 fn each_wrong_passphrase_is_answered_later_than_the_one_before() {
     let home = Home::new();

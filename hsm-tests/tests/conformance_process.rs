@@ -58,6 +58,7 @@ fn agent_of_nobody(home: &Home) -> (Background, PathBuf) {
     (process, socket)
 }
 
+//= RFC 9987 section 6: Access to these endpoints SHOULD be controlled as discussed in Section 10.
 #[test]
 fn another_user_is_hung_up_on_without_a_byte() {
     if !can_change_users() {
@@ -90,6 +91,7 @@ fn root_is_served_by_everybody_s_agent() {
     assert_eq!(Client::connect(&socket).list().expect("a list"), []);
 }
 
+//= RFC 9987 section 10: prevent its memory from being read by other processes
 #[test]
 fn nobody_can_look_into_the_agent() {
     if !can_change_users() {

@@ -46,6 +46,7 @@ fn verifies(home: &Home, blob: &[u8], message: &str, signature: &[u8]) -> bool {
     home.command("ssh-keygen").args(check).arg(file).input(message).run().code() == Some(0)
 }
 
+//= RFC 9987 section 5.2.5: Agents and their clients MAY support additional key types not documented here.
 #[test]
 fn both_types_and_their_certificates_are_added_listed_used_and_removed() {
     for (kind, algorithm) in KINDS {

@@ -1,4 +1,4 @@
-//! Signatures: flags, algorithms, and what may be signed (RFC 9987 section 3.6).
+//! Signatures: flags, algorithms, and what may be signed (RFC 9987 section 5.6).
 
 use base64ct::{Base64, Encoding};
 use hsm_tests::{Agent, Body, Client, Fields, Home, KeyFile, PublicKey, login, stock_cannot};
@@ -44,6 +44,7 @@ fn verifies(home: &Home, key: &PublicKey, hash: &str, message: &str, signature: 
     home.command("ssh-keygen").args(check).arg(file).input(message).run().code() == Some(0)
 }
 
+//= RFC 9987 section 5.6: On success, the agent MUST reply with: byte SSH_AGENT_SIGN_RESPONSE string signature
 #[test]
 fn every_algorithm_s_signature_is_good_for_openssh_by_key_and_by_certificate() {
     for (kind, expected) in [
@@ -69,6 +70,8 @@ fn every_algorithm_s_signature_is_good_for_openssh_by_key_and_by_certificate() {
     }
 }
 
+//= RFC 9987 section 5.6.1: request that the agent return a signature using the "rsa-sha2-256" or "rsa-sha2-512"
+//= signature methods, respectively
 #[test]
 fn the_flags_choose_the_hash_of_an_rsa_signature() {
     let home = Home::new();
@@ -137,6 +140,7 @@ fn anything_from_nothing_to_200_kib_can_be_signed() {
     }
 }
 
+//= RFC 9987 section 5.6: because it doesn't have the specified key
 #[test]
 fn a_key_is_named_by_its_whole_blob() {
     let home = Home::new();

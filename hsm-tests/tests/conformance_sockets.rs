@@ -63,6 +63,7 @@ fn sockets(home: &Home) -> PathBuf {
     home.directory("home/.ssh/agent")
 }
 
+//= RFC 9987 section 6: such as a default per-user location
 #[test]
 fn the_socket_is_in_the_home_under_a_name_that_tells_the_host() {
     if stock_cannot(LATER) {

@@ -22,6 +22,7 @@ fn list_names_every_key_of_the_agent() {
     }
 }
 
+//= RFC 9987 section 3: clients of the agent SHOULD be prepared to fail gracefully if any operation is refused
 #[test]
 fn list_without_an_agent_looks_at_the_modules() {
     if stock_cannot(COMMAND) {

@@ -4,6 +4,8 @@ use std::fs;
 
 use hsm_tests::{Agent, Answer, Askpass, Home, Key, SOON, Token, stock_cannot, until};
 
+//= RFC 9987 section 5.2.6: An agent MUST reply with SSH_AGENT_SUCCESS if one or more keys were successfully loaded
+//= RFC 9987 section 5.4: SHOULD cause the agent to remove all keys it loaded from the device matching "token id"
 #[test]
 fn a_provider_is_added_with_its_pin_and_removed() {
     let home = Home::new();
@@ -63,6 +65,8 @@ fn a_provider_can_be_added_again_after_remove_all() {
     agent.signs(token.public(Key::P256)).run().succeeds();
 }
 
+//= RFC 9987 section 5.2.6: if the request was against agent policy
+//= RFC 9987 section 10: SHOULD ensure that only trusted token provider libraries are loadable
 #[test]
 fn a_provider_outside_the_allowed_folders_is_refused_unless_allowed() {
     let home = Home::new();
@@ -78,6 +82,7 @@ fn a_provider_outside_the_allowed_folders_is_refused_unless_allowed() {
     add(&allowed).succeeds();
 }
 
+//= RFC 9987 section 5.2.6: The agent MUST also return SSH_AGENT_FAILURE if the "token id" was not recognised
 #[test]
 fn one_token_is_named_by_uri() {
     if stock_cannot("read PKCS#11 URIs") {

@@ -113,6 +113,8 @@ fn a_certificate_is_listed_beside_its_key_and_logs_in() {
     assert!(sshd.log().contains("ED25519-CERT"), "{}", sshd.log());
 }
 
+//= RFC 9987 section 5.2.7.1: deleting it after the specified duration (in seconds) has elapsed from the time the key
+//= was added to the agent
 #[test]
 fn a_lifetime_ends_a_key() {
     let home = Home::new();
@@ -137,6 +139,8 @@ fn the_agent_s_own_lifetime_applies_to_keys_without_one() {
     agent.signs(long.public()).run().succeeds();
 }
 
+//= RFC 9987 section 5.2.7.2: require explicit user confirmation for each private key operation using the key
+//= RFC 9987 section 5.6: is otherwise unable or unwilling to generate the signature
 #[test]
 fn a_key_added_with_confirm_signs_only_when_a_person_agrees() {
     let home = Home::new();

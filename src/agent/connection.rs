@@ -26,6 +26,8 @@ pub(super) async fn serve(agent: &Arc<Agent>, stream: UnixStream, origin: Connec
                     return;
                 }
             };
+            //= RFC 9987 section 3: At no time does the agent send messages except in response to a client request.
+            //= Replies are sent in order.
             let reply = tokio::select! {
                 biased;
                 reply = handler.handle(frame) => reply,

@@ -91,6 +91,8 @@ impl<'a> Handler<'a> {
         let request = match Request::parse(frame) {
             Ok(request) => request,
             Err(error) => {
+                //= RFC 9987 section 5.1: SSH_AGENT_FAILURE messages MUST also be sent in reply to requests with unknown
+                //= or unsupported types.
                 tracing::info!("request refused: {error}");
                 return FAILURE;
             }
@@ -101,6 +103,7 @@ impl<'a> Handler<'a> {
         if self.agent.lock().is_locked() {
             return self.handle_locked(request).await;
         }
+        //= RFC 9987 section 3: MAY additionally refuse some operations in particular contexts
         if is_management(&request) {
             let verdict = self.judge_management().await;
             if verdict.action != Action::Allow {
@@ -113,6 +116,7 @@ impl<'a> Handler<'a> {
             Request::Sign(sign) => match self.sign(sign).await {
                 Ok(signature) => Reply::Own(reply::signature(&signature)),
                 Err(Refused(reason)) => {
+                    //= RFC 9987 section 5.6: is otherwise unable or unwilling to generate the signature
                     tracing::warn!(key = %named(sign.key), "signature refused: {reason}");
                     FAILURE
                 }
@@ -120,15 +124,21 @@ impl<'a> Handler<'a> {
             Request::Add(add) => self.add(add),
             Request::Remove { key } => self.remove(key),
             Request::RemoveAll => {
+                //= RFC 9987 section 5.4: an agent SHOULD delete all keys that it is holding and reply with
+                //= SSH_AGENT_SUCCESS
                 self.agent.remove_all();
                 SUCCESS
             }
             Request::AddProvider(add) => self.add_provider(add).await,
+            //= RFC 9987 section 5.4: An agent MUST reply with SSH_AGENT_SUCCESS if the keys were deleted or
+            //= SSH_AGENT_FAILURE if none were found.
             Request::RemoveProvider { provider } => done(self.agent.providers.remove(provider)),
             Request::Lock { passphrase } => self.lock(passphrase).await,
             Request::Query => Reply::Own(reply::query()),
             Request::Inventory => self.inventory().await,
             Request::UnknownExtension { name } => {
+                //= RFC 9987 section 5.8: An agent that does not support extensions of the supplied type MUST reply with
+                //= an empty SSH_AGENT_FAILURE message.
                 tracing::debug!(name = %text::excerpt(name.as_bytes()), "extension is not known");
                 FAILURE
             }
@@ -138,6 +148,7 @@ impl<'a> Handler<'a> {
 
     async fn handle_locked(&mut self, request: Request<'_>) -> Reply {
         match request {
+            //= RFC 9987 section 5.7: When locked, an agent MUST suspend processing of sensitive operations
             Request::List => Reply::Own(reply::identities(std::iter::empty())),
             Request::Unlock { passphrase } => {
                 let verdict = self.judge_management().await;
@@ -187,7 +198,7 @@ impl<'a> Handler<'a> {
     async fn inventory(&self) -> Reply {
         // It tells more than a list, and nobody but this program asks for it.
         if !self.origin.binds().untouched() {
-            return FAILURE;
+            return Reply::Fixed(reply::EXTENSION_FAILURE);
         }
         self.agent.providers.first_look().await;
         Reply::Own(reply::inventory(&inventory::encode(&self.agent.keyring())))
@@ -266,6 +277,8 @@ impl<'a> Handler<'a> {
         }
         match self.signer(&add) {
             Ok(signer) => {
+                //= RFC 9987 section 5.2: An agent MUST reply with SSH_AGENT_SUCCESS if the key was successfully loaded
+                //= as a result of one of these messages or SSH_AGENT_FAILURE otherwise.
                 self.agent.keyring().add(Identity {
                     public: add.key.public,
                     comment: add.comment.to_vec(),
@@ -308,6 +321,8 @@ impl<'a> Handler<'a> {
     }
 
     fn remove(&self, key: &[u8]) -> Reply {
+        //= RFC 9987 section 5.4: An agent MUST reply with SSH_AGENT_SUCCESS if the key was deleted or SSH_AGENT_FAILURE
+        //= if it was not found.
         done(self.may_touch(key) && self.agent.keyring().remove(key, clock::now()))
     }
 
@@ -320,6 +335,7 @@ impl<'a> Handler<'a> {
     async fn add_provider(&self, add: AddProvider<'_>) -> Reply {
         let provider = shown_provider(add.provider);
         if !self.origin.binds().untouched() && !self.agent.settings.allow_remote_providers {
+            //= RFC 9987 section 10: MAY disallow remote clients from loading token keys entirely
             tracing::warn!(provider, "provider not added: a connection bound to a session may not load libraries");
             return FAILURE;
         }
@@ -329,6 +345,8 @@ impl<'a> Handler<'a> {
             destinations: add.constraints.destinations.into(),
             certificates: add.constraints.certificates.unwrap_or_default(),
         };
+        //= RFC 9987 section 5.2.6: An agent MUST reply with SSH_AGENT_SUCCESS if one or more keys were successfully
+        //= loaded as a result of one of these messages or with SSH_AGENT_FAILURE if no keys were found.
         match self.agent.providers.add(add.provider, add.pin, policy).await {
             Ok(count) => {
                 tracing::info!(provider, count, "provider added");
@@ -352,6 +370,8 @@ impl<'a> Handler<'a> {
         let locking = tokio::spawn(async move {
             let hashed = tokio::task::spawn_blocking(move || PassphraseHash::new(&passphrase)).await;
             let Ok(Ok(hash)) = hashed else { return false };
+            //= RFC 9987 section 5.7: The agent MUST reply with SSH_AGENT_SUCCESS if locked successfully or
+            //= SSH_AGENT_FAILURE otherwise
             agent.lock().lock(hash).is_ok()
         });
         let locked = locking.await.unwrap_or(false);
@@ -367,11 +387,15 @@ impl<'a> Handler<'a> {
             return FAILURE;
         }
         let Ok(_turn) = self.agent.unlocking.acquire().await else { return FAILURE };
+        //= RFC 9987 section 5.7: If the agent is already unlocked or if the passphrase does not match, it MUST reply
+        //= with SSH_AGENT_FAILURE.
         let Some(hash) = self.agent.lock().hash() else { return FAILURE };
         let compared = Arc::clone(&hash);
         let matched = tokio::task::spawn_blocking(move || compared.matches(&passphrase)).await.unwrap_or(false);
         if matched {
             tracing::info!("unlocked");
+            //= RFC 9987 section 5.7: If the agent is already locked and the passphrase matches the one used to lock it,
+            //= then it MUST unlock and reply with SSH_AGENT_SUCCESS.
             return done(self.agent.lock().unlock(&hash));
         }
         let delay = self.agent.lock().failed();
@@ -402,9 +426,12 @@ impl<'a> Handler<'a> {
             Err(_) => self.origin.bind_malformed(),
         };
         match bound {
+            //= RFC 9987 section 5.8: Successful extension requests MUST return either SSH_AGENT_SUCCESS on success or
+            //= an extension-specific response message
             Ok(()) => SUCCESS,
             Err(reason) => {
                 tracing::info!("session bind refused: {reason}");
+                //= RFC 9987 section 5.8: Extensions SHOULD NOT use the standard SSH_AGENT_FAILURE message.
                 Reply::Fixed(reply::EXTENSION_FAILURE)
             }
         }

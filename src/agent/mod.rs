@@ -112,6 +112,7 @@ impl Agent {
                 }
             };
             match stream.peer_cred() {
+                //= RFC 9987 section 6: Access to these endpoints SHOULD be controlled as discussed in Section 10.
                 Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
                     let agent = Arc::clone(self);
                     // Now: facts about the peer are the better the earlier they are read.

@@ -82,6 +82,7 @@ pub struct Companion(OwnedFd);
 /// # Errors
 /// The system refused.
 pub fn harden() -> io::Result<()> {
+    //= RFC 9987 section 10: the agent should, as far as possible, prevent its memory from being read by other processes
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     sys::keep_from_children();

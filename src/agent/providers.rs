@@ -198,6 +198,8 @@ impl Providers {
     /// The module is not allowed or not usable, the PIN is wrong, or there is no key.
     pub async fn add(&self, name: &str, pin: SecretSlice<u8>, policy: ProviderPolicy) -> Result<usize, AddError> {
         let named = Named::parse(name)?;
+        //= RFC 9987 section 5.2.6: The agent MUST also return SSH_AGENT_FAILURE if the "token id" was not recognised,
+        //= if the request was against agent policy
         let real = self.permitted(&named.path)?;
         let provider = named.provider(&real);
         let module = self.module_for(&provider, &real, named.selector)?;
@@ -237,8 +239,12 @@ impl Providers {
         let Ok(named) = Named::parse(name) else { return false };
         let provider = named.provider(&std::fs::canonicalize(&named.path).unwrap_or_else(|_| named.path.clone()));
         let removed = self.active().shift_remove(&provider);
+        //= RFC 9987 section 5.4: SHOULD cause the agent to remove all keys it loaded from the device matching "token
+        //= id"
         lock(&self.keyring).remove_provider(&provider);
         if let Some(gone) = &removed {
+            //= RFC 9987 section 5.4: Removing a token-hosted key affects the agent only; it SHOULD NOT cause the keys
+            //= be deleted from the token itself.
             gone.module.release();
         }
         removed.is_some()
@@ -295,6 +301,8 @@ impl Providers {
             reason: error.to_string(),
         })?;
         let configured = self.configured.iter().any(|spec| is_same(&spec.path, &real));
+        //= RFC 9987 section 10: agents that support loading token-hosted keys via a library path SHOULD ensure that
+        //= only trusted token provider libraries are loadable
         match configured || self.allowed.matches(&real.to_string_lossy()) {
             true => Ok(real),
             false => Err(AddError::NotAllowed {

@@ -91,6 +91,7 @@ impl AgentSocket {
         let address = SocketAddrUnix::new(path).map_err(|error| system(error.into()))?;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|error| system(error.into()))?;
+        //= RFC 9987 section 6: Access to these endpoints SHOULD be controlled as discussed in Section 10.
         // 0600 from the first moment; a chmod afterwards would leave a gap.
         let before = rustix::process::umask(Mode::from_raw_mode(0o177));
         let bound = rustix::net::bind(&socket, &address);
@@ -133,6 +134,7 @@ impl AgentSocket {
     /// # Errors
     /// See [`SocketError`].
     pub fn well_known() -> Result<Self, SocketError> {
+        //= RFC 9987 section 6: such as a default per-user location
         Self::replacing_stale(&private_folder()?.join("agent.sock"))
     }
 

@@ -43,6 +43,8 @@ impl Link {
         let (ours, theirs) = StdUnixStream::pair().map_err(spawn)?;
         ours.set_nonblocking(true).map_err(spawn)?;
         let title = format!("hardkey worker for {name}");
+        //= RFC 9987 section 10: agents SHOULD ensure that loaded token library code cannot gain access to other keys
+        //= loaded in the agent
         // The running file itself, so that an upgrade on disk cannot pair two builds.
         let child = Command::new("/proc/self/exe")
             .arg0(title)

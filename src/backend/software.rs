@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+//= RFC 9987 section 10: agents SHOULD use cryptographic implementations that are resistant to side-channel attacks
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPairComponents, PublicKeyComponents};
 use aws_lc_rs::signature::{

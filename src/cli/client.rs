@@ -27,6 +27,7 @@ pub(super) fn inventory(config: Option<&Path>) -> Result<Vec<Entry>, String> {
     };
     match asked {
         Some(document) => serde_json::from_slice(&document).map_err(|error| format!("the agent's answer: {error}")),
+        //= RFC 9987 section 3: clients of the agent SHOULD be prepared to fail gracefully if any operation is refused
         None => look(config),
     }
 }

@@ -1,4 +1,4 @@
-//! The lock of RFC 9987 section 3.7: while it is on, nothing is listed, signed, added or removed.
+//! The lock of RFC 9987 section 5.7: while it is on, nothing is listed, signed, added or removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +56,8 @@ impl Lock {
 
     /// Counts a wrong passphrase; how long its connection has to wait for the answer.
     pub fn failed(&mut self) -> Duration {
+        //= RFC 9987 section 10: an agent SHOULD take countermeasures against brute-force guessing attacks on the
+        //= passphrase
         self.failures = (self.failures + 1).min(MAX_STEPS);
         STEP * self.failures
     }

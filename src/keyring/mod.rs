@@ -54,6 +54,8 @@ pub struct Keyring {
 impl Keyring {
     /// Adds an identity; one with the same blob is replaced and keeps its place in the list.
     pub fn add(&mut self, identity: Identity) {
+        //= RFC 9987 section 5.2: Adding a key that is already present in an agent SHOULD replace any constraints it was
+        //= previously loaded with
         self.identities.insert(Arc::clone(identity.public.blob()), Arc::new(identity));
         self.changed();
     }
@@ -107,6 +109,8 @@ impl Keyring {
     /// Forgets identities whose time is over.
     pub fn purge(&mut self, now: Duration) {
         if self.next_expiry.is_some_and(|next| next <= now) {
+            //= RFC 9987 section 5.2.7.1: deleting it after the specified duration (in seconds) has elapsed from the
+            //= time the key was added to the agent
             self.identities.retain(|_, identity| identity.expires.is_none_or(|expires| expires > now));
             self.changed();
         }

@@ -79,12 +79,15 @@ pub fn decide_as_stock(limits: KeyLimits) -> Verdict {
 
 const fn by_key(limits: KeyLimits) -> Verdict {
     match limits.confirm {
+        //= RFC 9987 section 5.2.7.2: require explicit user confirmation for each private key operation using the key
         true => verdict(Action::Confirm, "the key was added with confirmation (ssh-add -c)"),
         false => verdict(Action::Allow, "the key has no limit that applies"),
     }
 }
 
 fn strict(judgement: &Judgement, ask: Ask, limits: KeyLimits, binds: &Binds) -> Verdict {
+    //= RFC 9987 section 10: Agents SHOULD implement additional controls over key visibility and use for forwarded agent
+    //= connections
     let one_proved_hop = binds.list().len() == 2;
     match judgement.origin {
         Origin::LocalDirect => verdict(Action::Allow, "local-direct: the user's own ssh logs in for itself"),

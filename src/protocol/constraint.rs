@@ -1,4 +1,4 @@
-//! Constraints a key is added with (RFC 9987 section 3.2.7, OpenSSH PROTOCOL.agent sections 2 and 3).
+//! Constraints a key is added with (RFC 9987 section 5.2.7, OpenSSH PROTOCOL.agent sections 2 and 3).
 
 use super::Malformed;
 use super::destination::{self, DestinationConstraint};
@@ -71,6 +71,7 @@ impl Constraints {
                 LIFETIME => once(&mut constraints.lifetime, reader.u32()?)?,
                 CONFIRM if !constraints.confirm => constraints.confirm = true,
                 CONFIRM => return Err(twice()),
+                //= RFC 9987 section 5.2.7.3: The "extension name" MUST consist of a UTF-8 string.
                 EXTENSION => match reader.text()? {
                     destination::NAME => once(&mut destinations, destination::parse(&mut reader)?)?,
                     SK_PROVIDER if subject == Subject::SecurityKey => {
@@ -79,7 +80,8 @@ impl Constraints {
                     ASSOCIATED_CERTS if subject == Subject::Provider => {
                         once(&mut constraints.certificates, certificates(&mut reader)?)?;
                     }
-                    //= RFC 9987 section 3.2.7: if an agent receives a request with a constraint it does not recognise, it MUST refuse
+                    //= RFC 9987 section 5.2.7: if an agent does not recognise or support a requested constraint, it
+                    //= MUST abort parsing, refuse the request
                     name => {
                         let name = text::excerpt(name.as_bytes());
                         return Err(Malformed(format!("constraint \"{name}\" is not known for this kind of key")));

@@ -1,4 +1,4 @@
-//! Message framing: a `uint32` length, then that many octets (RFC 9987 section 3).
+//! Message framing: a `uint32` length, then that many octets (RFC 9987 section 5).
 //!
 //! The buffer hands out one frame at a time, so no frame can read into the next, and refuses an announced length above its limit
 //! before a single octet of it is stored. What it held is overwritten when it is dropped or grows: frames carry private keys and PINs.

@@ -1,4 +1,4 @@
-//! Private keys as `ssh-add` sends them (RFC 9987 section 3.2, OpenSSH PROTOCOL.agent).
+//! Private keys as `ssh-add` sends them (RFC 9987 section 5.2, OpenSSH PROTOCOL.agent).
 //!
 //! Everything borrows from the request's buffer, which is overwritten afterwards: no second copy of a secret comes into being here.
 
@@ -63,14 +63,20 @@ impl<'a> PrivateKey<'a> {
         {
             return Err(Malformed::new("certificate is of another type than announced"));
         }
+        //= RFC 9987 section 3: Agents MAY implement support for only a subset of available key types
+        //= RFC 9987 section 5.2: An agent MAY support only a subset of the key types defined here and MAY support
+        //= additional key types
         match name {
             "ssh-rsa" | "ssh-rsa-cert-v01@openssh.com" => rsa(reader, certificate),
             "ssh-ed25519" | "ssh-ed25519-cert-v01@openssh.com" => ed25519(reader, certificate),
+            //= RFC 9987 section 5.2.5: Agents and their clients MAY support additional key types not documented here.
             "sk-ssh-ed25519@openssh.com" | "sk-ssh-ed25519-cert-v01@openssh.com" => sk_ed25519(reader, certificate),
             "sk-ecdsa-sha2-nistp256@openssh.com" | "sk-ecdsa-sha2-nistp256-cert-v01@openssh.com" => {
                 sk_ecdsa(reader, certificate)
             }
             _ if name.starts_with("ecdsa-sha2-nistp") => ecdsa(reader, name, certificate),
+            //= RFC 9987 section 5.2: If an agent does not recognise the type name in a request to add a key, then it
+            //= MUST respond with an SSH_AGENT_FAILURE reply.
             _ => Err(Malformed(format!("keys of type \"{}\" are not supported", text::excerpt(name.as_bytes())))),
         }
     }

@@ -1,4 +1,4 @@
-//! Replies as they go out, length field included (RFC 9987 section 3).
+//! Replies as they go out, length field included (RFC 9987 section 5).
 
 use super::request::INVENTORY;
 use super::session_bind;
@@ -9,14 +9,19 @@ const SIGN_RESPONSE: u8 = 14;
 const EXTENSION_RESPONSE: u8 = 29;
 
 /// `SSH_AGENT_FAILURE`
+//= RFC 9987 section 5.1: On failure, the agent MUST reply with the single-byte response: byte SSH_AGENT_FAILURE
 pub const FAILURE: &[u8] = &[0, 0, 0, 1, 5];
 /// `SSH_AGENT_SUCCESS`
+//= RFC 9987 section 5.1: On success, the agent MUST reply either with the single-byte response: byte SSH_AGENT_SUCCESS
 pub const SUCCESS: &[u8] = &[0, 0, 0, 1, 6];
 /// `SSH_AGENT_EXTENSION_FAILURE`: the extension is known and failed.
+//= RFC 9987 section 5.8: Extension failure SHOULD be signaled using an SSH_AGENT_EXTENSION_FAILURE message
 pub const EXTENSION_FAILURE: &[u8] = &[0, 0, 0, 1, 28];
 
-/// `SSH_AGENT_IDENTITIES_ANSWER` (RFC 9987 section 3.5): each identity's blob and comment.
+/// `SSH_AGENT_IDENTITIES_ANSWER` (RFC 9987 section 5.5): each identity's blob and comment.
 pub fn identities<'a>(identities: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<u8> {
+    //= RFC 9987 section 5.5: The agent MUST reply with a message with the following preamble: byte
+    //= SSH_AGENT_IDENTITIES_ANSWER uint32 nkeys
     let mut frame = open(IDENTITIES_ANSWER);
     let count_at = frame.len();
     frame.put_u32(0);
@@ -30,17 +35,20 @@ pub fn identities<'a>(identities: impl Iterator<Item = (&'a [u8], &'a [u8])>) ->
     close(frame)
 }
 
-/// `SSH_AGENT_SIGN_RESPONSE` (RFC 9987 section 3.6) around a signature blob.
+/// `SSH_AGENT_SIGN_RESPONSE` (RFC 9987 section 5.6) around a signature blob.
 pub fn signature(blob: &[u8]) -> Vec<u8> {
+    //= RFC 9987 section 5.6: On success, the agent MUST reply with: byte SSH_AGENT_SIGN_RESPONSE string signature
     let mut frame = open(SIGN_RESPONSE);
     frame.put_string(blob);
     close(frame)
 }
 
-/// The answer to `query` (RFC 9987 section 3.8.1): the names of the extensions that this agent serves.
+/// The answer to `query` (RFC 9987 section 5.8.1): the names of the extensions that this agent serves.
 pub fn query() -> Vec<u8> {
     let mut frame = open(EXTENSION_RESPONSE);
+    //= RFC 9987 section 5.8: Where the "extension type" is the same as that in the request.
     frame.put_string(b"query");
+    //= RFC 9987 section 5.8.1: it SHOULD reply with a list of supported extension names
     frame.put_string(session_bind::NAME.as_bytes());
     close(frame)
 }

@@ -1,4 +1,4 @@
-//! Requests as types (RFC 9987 section 3).
+//! Requests as types (RFC 9987 section 5).
 
 use secrecy::SecretSlice;
 
@@ -9,8 +9,11 @@ use super::session_bind::{self, SessionBind};
 use super::wire::Reader;
 
 /// The private extension by which `hardkey list` asks a running agent for its inventory.
-pub const INVENTORY: &str = "inventory@hardkey";
+//= RFC 9987 section 5.8: Implementation-specific extensions MUST be suffixed by the implementation domain
+pub const INVENTORY: &str = "inventory@hardkey.github.io";
 
+//= RFC 9987 section 8.1.1: These message numbers MAY be used by an implementation supporting the legacy protocol but
+//= MUST NOT be reused otherwise.
 const REMOVE_ALL_RSA1: u8 = 9;
 /// `SSH_AGENTC_REQUEST_IDENTITIES`
 pub const REQUEST_IDENTITIES: u8 = 11;
@@ -73,7 +76,7 @@ pub enum Request<'a> {
     },
 }
 
-/// `SSH_AGENTC_SIGN_REQUEST` (RFC 9987 section 3.6).
+/// `SSH_AGENTC_SIGN_REQUEST` (RFC 9987 section 5.6).
 #[derive(Clone, Copy)]
 pub struct Sign<'a> {
     /// The identity's blob.
@@ -84,7 +87,7 @@ pub struct Sign<'a> {
     pub flags: u32,
 }
 
-/// `SSH_AGENTC_ADD_IDENTITY` and its constrained form (RFC 9987 section 3.2).
+/// `SSH_AGENTC_ADD_IDENTITY` and its constrained form (RFC 9987 section 5.2).
 pub struct Add<'a> {
     /// The key.
     pub key: PrivateKey<'a>,
@@ -94,7 +97,7 @@ pub struct Add<'a> {
     pub constraints: Constraints,
 }
 
-/// `SSH_AGENTC_ADD_SMARTCARD_KEY` and its constrained form (RFC 9987 section 3.2.6).
+/// `SSH_AGENTC_ADD_SMARTCARD_KEY` and its constrained form (RFC 9987 section 5.2.6).
 pub struct AddProvider<'a> {
     /// Path of the module, or an RFC 7512 URI.
     pub provider: &'a str,
@@ -116,6 +119,7 @@ impl<'a> Request<'a> {
         Ok(match reader.u8()? {
             REQUEST_IDENTITIES => Self::List,
             SIGN_REQUEST => Self::Sign(Sign { key: reader.string()?, data: reader.string()?, flags: reader.u32()? }),
+            //= RFC 9987 section 5.2: though both are valid and equivalent
             ADD_IDENTITY | ADD_ID_CONSTRAINED => {
                 let key = PrivateKey::read(&mut reader)?;
                 let comment = reader.string()?;
@@ -141,6 +145,8 @@ impl<'a> Request<'a> {
                 INVENTORY => Self::Inventory,
                 name => Self::UnknownExtension { name },
             },
+            //= RFC 9987 section 8.1.1: Message number 0 is also reserved and MUST NOT be used.
+            //= RFC 9987 section 8.1.1: MUST NOT be used by generic implementations
             number => return Err(Malformed(format!("request type {number} is not known"))),
         })
     }
@@ -167,6 +173,13 @@ mod tests {
         for number in [0, 1, 5, 6, 12, 14, 200] {
             assert!(Request::parse(&[number]).is_err(), "{number}");
         }
+    }
+
+    //= RFC 9987 section 5.8: Implementation-specific extensions MUST be suffixed by the implementation domain
+    #[test]
+    fn own_extensions_are_named_by_a_domain() {
+        let (name, domain) = INVENTORY.split_once('@').expect("a name and a domain");
+        assert!(!name.is_empty() && domain.split('.').filter(|label| !label.is_empty()).count() > 1, "{INVENTORY}");
     }
 
     #[test]

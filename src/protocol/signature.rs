@@ -5,9 +5,9 @@ use super::payload::Payload;
 use super::public_key::{Curve, KeyMaterial};
 use super::wire::{Put, Reader};
 
-/// `SSH_AGENT_RSA_SHA2_256` (RFC 9987 section 3.6.1).
+/// `SSH_AGENT_RSA_SHA2_256` (RFC 9987 section 5.6.1).
 pub const FLAG_RSA_SHA2_256: u32 = 2;
-/// `SSH_AGENT_RSA_SHA2_512` (RFC 9987 section 3.6.1).
+/// `SSH_AGENT_RSA_SHA2_512` (RFC 9987 section 5.6.1).
 pub const FLAG_RSA_SHA2_512: u32 = 4;
 
 /// What a request says about the algorithm, and what the agent's rules allow.
@@ -58,7 +58,7 @@ impl SignatureAlgorithm {
     pub fn choose(key: &KeyMaterial, wanted: Wanted, data: &[u8]) -> Result<Self, NoAlgorithm> {
         let Wanted { flags, sha1 } = wanted;
         match key {
-            //= RFC 9987 section 3.6.1: two flags are currently defined for signature requests
+            //= RFC 9987 section 5.6.1: These two flags are only valid for "ssh-rsa" keys
             KeyMaterial::Rsa { .. } if flags & FLAG_RSA_SHA2_256 != 0 => Ok(Self::RsaSha256),
             KeyMaterial::Rsa { .. } if flags & FLAG_RSA_SHA2_512 != 0 => Ok(Self::RsaSha512),
             KeyMaterial::Rsa { .. } if sha1 => Ok(Self::RsaSha1),

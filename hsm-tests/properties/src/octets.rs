@@ -32,6 +32,7 @@ pub(crate) fn strings(mut octets: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Fails when a text would do harm in a log: break its line, or fill it. Messages quote what clients sent, and clients send much.
 pub(crate) fn assert_fits_a_log(text: &str) {
-    assert!(text.len() <= 512, "a message of {} octets", text.len());
+    let length = text.chars().count();
+    assert!(length <= 256, "a message of {length} characters");
     assert!(!text.chars().any(char::is_control), "control characters in {text:?}");
 }

@@ -151,7 +151,7 @@ pub(super) const CASES: &[Case] = &[
     .denied(),
 ];
 
-/// `SSH_AGENTC_ADD_SMARTCARD_KEY` (RFC 9987 section 6.1)
+/// `SSH_AGENTC_ADD_SMARTCARD_KEY` (RFC 9987 section 8.1)
 const ADD_PROVIDER: u8 = 20;
 
 /// Not what a key exchange makes, but nobody can tell.

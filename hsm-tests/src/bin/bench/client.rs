@@ -64,7 +64,7 @@ impl Client for AgentClient {
     }
 }
 
-/// The keys in an agent's list, each with its comment (RFC 9987 section 3.5).
+/// The keys in an agent's list, each with its comment (RFC 9987 section 5.5).
 pub(crate) fn identities(reply: &[u8]) -> Result<Vec<(Vec<u8>, String)>> {
     let mut body = match reply.split_first() {
         Some((&SSH_AGENT_IDENTITIES_ANSWER, body)) => body,

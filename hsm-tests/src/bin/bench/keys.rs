@@ -58,7 +58,7 @@ impl Kind {
         }
     }
 
-    /// The flags that ask an agent for it (RFC 9987 section 3.6.1).
+    /// The flags that ask an agent for it (RFC 9987 section 5.6.1).
     pub(crate) fn flags(self) -> u32 {
         match self {
             Self::Rsa2048 => 4,

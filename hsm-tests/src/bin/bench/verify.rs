@@ -72,7 +72,7 @@ impl Verifier {
     }
 }
 
-/// The signature out of an agent's reply (RFC 9987 section 3.6), in PKCS#11's form.
+/// The signature out of an agent's reply (RFC 9987 section 5.6), in PKCS#11's form.
 pub(crate) fn out_of_reply(kind: Kind, reply: &[u8]) -> Result<Vec<u8>> {
     const SSH_AGENT_SIGN_RESPONSE: u8 = 14;
     let mut body = match reply.split_first() {
