@@ -6,12 +6,20 @@ use hardkey::protocol::wire::Reader;
 
 use crate::octets::{assert_fits_a_log, string};
 
+const DESTINATIONS: &str = "restrict-destination-v00@openssh.com";
+
 /// Input: one octet for what is being added, then the constraints.
 pub fn check(input: &[u8]) {
     let Some((kind, octets)) = input.split_first() else { return };
     let subject = [Subject::Software, Subject::SecurityKey, Subject::Provider][usize::from(kind % 3)];
     match Constraints::parse(Reader::new(octets), subject) {
-        Ok(constraints) => understood(&constraints, subject),
+        Ok(constraints) => {
+            understood(&constraints, subject);
+            // Nothing was passed over: each constraint stands there once, and only an empty list of destinations means nothing.
+            let empty_list = extension(DESTINATIONS, &string(b"")).len();
+            let passed_over = octets.len() - encode(&constraints).len();
+            assert!(passed_over == 0 || (passed_over == empty_list && constraints.destinations.is_empty()));
+        }
         Err(error) => assert_fits_a_log(&error.to_string()),
     }
 }
@@ -38,7 +46,7 @@ fn encode(constraints: &Constraints) -> Vec<u8> {
     let mut octets = Vec::new();
     if !constraints.destinations.is_empty() {
         let list: Vec<u8> = constraints.destinations.iter().flat_map(|one| string(&encode_destination(one))).collect();
-        octets.extend(extension("restrict-destination-v00@openssh.com", &string(&list)));
+        octets.extend(extension(DESTINATIONS, &string(&list)));
     }
     if let Some(provider) = &constraints.sk_provider {
         octets.extend(extension("sk-provider@openssh.com", &string(provider.as_bytes())));

@@ -1,6 +1,5 @@
 //! `known_hosts`: an answer has its line, revocation outweighs it, and names that a key is known by are names it is found by.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
@@ -10,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use base64ct::{Base64, Encoding as _};
 use hardkey::origin::known_hosts::{Answer, HostKey, HostName, Place, find, names_of};
 use hardkey::pattern;
+use rustix::fs::MemfdFlags;
 
 use crate::octets::split_string;
 
@@ -24,19 +24,20 @@ pub fn check(input: &[u8]) {
     let (Ok(port), Ok(blob)) = (port.parse(), Base64::decode_vec(encoded)) else { return };
     let Ok(key) = HostKey::from_wire(&blob) else { return };
     let host = HostName::new(host, port, None);
-    an_answer_has_its_line(&host, &key, &blob, content);
-    names_are_found(&key, content);
+    let hosts = Hosts::new(content);
+    an_answer_has_its_line(&host, &key, &blob, &hosts);
+    names_are_found(&key, &hosts);
 }
 
-fn an_answer_has_its_line(host: &HostName, key: &HostKey, blob: &[u8], content: &[u8]) {
-    let answer = ask(host, key, content);
+fn an_answer_has_its_line(host: &HostName, key: &HostKey, blob: &[u8], hosts: &Hosts<'_>) {
+    let answer = hosts.ask(host, key);
     match &answer {
-        Answer::Known(place) => assert!(!line(content, place).starts_with(b"@revoked ")),
-        Answer::Revoked(place) => assert!(line(content, place).trim_ascii_start().starts_with(b"@revoked")),
+        Answer::Known(place) => assert!(!hosts.line(place).starts_with(b"@revoked ")),
+        Answer::Revoked(place) => assert!(hosts.line(place).trim_ascii_start().starts_with(b"@revoked")),
         Answer::Unknown => {}
     }
 
-    let moved = ask(host, key, &[b"# a comment\n\n", content].concat());
+    let moved = Hosts::new(&[b"# a comment\n\n", hosts.content].concat()).ask(host, key);
     let place = |answer: &Answer| match answer {
         Answer::Known(place) => Some((true, place.line)),
         Answer::Revoked(place) => Some((false, place.line)),
@@ -44,19 +45,16 @@ fn an_answer_has_its_line(host: &HostName, key: &HostKey, blob: &[u8], content: 
     };
     assert_eq!(place(&moved), place(&answer).map(|(known, line)| (known, line + 2)), "two more lines above");
 
-    let kind = split_string(blob).map_or("", |(kind, _)| std::str::from_utf8(kind).unwrap_or("x"));
-    let revoked = format!("\n@revoked * {kind} {}\n", Base64::encode_string(blob));
-    let mut with_revocation = content.to_vec();
-    with_revocation.extend(revoked.as_bytes());
-    assert!(
-        kind.is_empty()
-            || kind.contains(char::is_whitespace)
-            || matches!(ask(host, key, &with_revocation), Answer::Revoked(_))
-    );
+    let kind = split_string(blob).map_or("", |(kind, _)| std::str::from_utf8(kind).unwrap_or_default());
+    if !kind.is_empty() && !kind.contains(char::is_whitespace) {
+        let revocation = format!("\n@revoked * {kind} {}\n", Base64::encode_string(blob));
+        let answer = Hosts::new(&[hosts.content, revocation.as_bytes()].concat()).ask(host, key);
+        assert!(matches!(answer, Answer::Revoked(_)), "{answer:?} after a revocation");
+    }
 }
 
-fn names_are_found(key: &HostKey, content: &[u8]) {
-    let names = with_file(content, |files| names_of(files, key, &["localhost".into(), "[host]:2222".into()], now()));
+fn names_are_found(key: &HostKey, hosts: &Hosts<'_>) {
+    let names = names_of(&hosts.files, key, &["localhost".into(), "[host]:2222".into()], now());
     assert!(names.len() <= 16);
     for known in &names {
         let bracketed = known.name.strip_prefix('[').and_then(|name| name.split_once("]:"));
@@ -68,7 +66,7 @@ fn names_are_found(key: &HostKey, content: &[u8]) {
             Some(_) => continue,
             None => HostName::new(&known.name, 22, None),
         };
-        assert_ne!(ask(&host, key, content), Answer::Unknown, "known as {:?}", known.name);
+        assert_ne!(hosts.ask(&host, key), Answer::Unknown, "known as {:?}", known.name);
     }
 }
 
@@ -94,23 +92,30 @@ fn matches_obviously(text: &[u8], pattern: &[u8]) -> bool {
     reached[text.len()]
 }
 
-fn ask(host: &HostName, key: &HostKey, content: &[u8]) -> Answer {
-    with_file(content, |files| find(files, host, key, now()))
+/// A file with this content, in memory.
+struct Hosts<'a> {
+    content: &'a [u8],
+    files: [PathBuf; 1],
+    _open: File,
 }
 
-fn line<'a>(content: &'a [u8], place: &Place) -> &'a [u8] {
-    content.split(|octet| *octet == b'\n').nth(place.line - 1).expect("a line of the file")
+impl<'a> Hosts<'a> {
+    fn new(content: &'a [u8]) -> Self {
+        let file = File::from(rustix::fs::memfd_create(c"known_hosts", MemfdFlags::CLOEXEC).expect("a file in memory"));
+        file.write_all_at(content, 0).expect("memory");
+        Self { content, files: [format!("/proc/self/fd/{}", file.as_raw_fd()).into()], _open: file }
+    }
+
+    fn ask(&self, host: &HostName, key: &HostKey) -> Answer {
+        find(&self.files, host, key, now())
+    }
+
+    fn line(&self, place: &Place) -> &'a [u8] {
+        self.content.split(|octet| *octet == b'\n').nth(place.line - 1).expect("a line of the file")
+    }
 }
 
 /// A moment at which the certificates among the seeds are valid.
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
-}
-
-/// A file with this content, in memory.
-fn with_file<T>(content: &[u8], act: impl FnOnce(&[PathBuf]) -> T) -> T {
-    let name = CString::new("known_hosts").expect("no zero octet");
-    let file = File::from(rustix::fs::memfd_create(&name, rustix::fs::MemfdFlags::CLOEXEC).expect("a file in memory"));
-    file.write_all_at(content, 0).expect("memory");
-    act(&[PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))])
 }

@@ -65,6 +65,12 @@ fn known_hosts(home: &Home, store: &mut Store) {
 fn configurations() -> Vec<String> {
     let documents = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
     let mut examples = vec![EVERYTHING.to_owned()];
+    // What is refused is where a rule may get lost.
+    for (good, bad) in
+        [("1m30s", "0s"), ("/usr/lib/other", "other"), ("\"/run/pin\"", "\"pin\""), ("workers = 2", "workers = 0")]
+    {
+        examples.push(EVERYTHING.replace(good, bad));
+    }
     for document in fs::read_dir(documents).into_iter().flatten().flatten() {
         let text = fs::read_to_string(document.path()).unwrap_or_default();
         examples.extend(text.split("```toml\n").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0.to_owned())));
