@@ -13,6 +13,7 @@ mod provider_policy;
 mod providers;
 mod question;
 mod running;
+mod signing;
 pub mod socket;
 
 use std::os::unix::net::UnixListener as StdUnixListener;

@@ -32,6 +32,18 @@ pub(super) fn stock(payload: &Payload<'_>, is_restricted: bool, comment: &[u8], 
     question
 }
 
+/// What a signature is for, in a phrase for the dialogs of a token that wants its PIN or a touch.
+pub(super) fn purpose(payload: &Payload<'_>) -> String {
+    match payload {
+        Payload::BoundLogin { login, .. } | Payload::Login(login) => {
+            format!("log in as \"{}\"", text::excerpt(login.user))
+        }
+        Payload::SshSig { namespace } => format!("sign a message (namespace \"{}\")", text::excerpt(namespace)),
+        Payload::Certificate(_) => "sign a certificate".to_owned(),
+        Payload::Raw => "sign data of unknown meaning".to_owned(),
+    }
+}
+
 fn wish(payload: &Payload<'_>) -> String {
     match payload {
         Payload::BoundLogin { login, .. } => {

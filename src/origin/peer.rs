@@ -103,6 +103,12 @@ pub struct Terminal {
 pub struct Environment(Vec<(OsString, OsString)>);
 
 impl Peer {
+    /// The process, where it is known.
+    #[must_use]
+    pub fn id(&self) -> Option<ProcessId> {
+        self.process.as_ref().ok().map(|process| process.id)
+    }
+
     /// Reads who is at the other end of an accepted Unix socket. Never fails: what cannot be read is unknown, with its reason.
     pub fn of(socket: impl AsFd) -> Self {
         match rustix::net::sockopt::socket_peercred(&socket) {
