@@ -18,6 +18,7 @@ use super::known_hosts::{self, Answer, HostKey};
 use super::ledger::{Ledger, Place, Standing};
 use super::peer::{Peer, Process};
 use super::proc::{Namespaces, ProcDir};
+use super::server;
 use super::setup::{Asked, Sockets};
 use super::ssh_argv::SshCommand;
 use super::trust::{Role, Trust, TrustedFile};
@@ -110,6 +111,9 @@ impl Assessor {
         }
         let version = match file.role() {
             Role::Ssh => Some(file.version().await?),
+            Role::Server => {
+                server::is_before_login(process.arguments.as_ref().map_err(Clone::clone)?).map(|()| None)?
+            }
             Role::Signer | Role::Manager => None,
         };
         Ok((Program { role: file.role(), version }, file))
@@ -156,6 +160,13 @@ impl Connection {
     #[must_use]
     pub fn is_forwarded(&self) -> bool {
         self.listener.kind == Kind::Forward || self.binds.claimed_forward() || self.binds.tainted()
+    }
+
+    /// Whether the peer may be a server whose host keys lie here: root's, for no other process has a server's host keys, and a
+    /// connection that nothing was announced on, for servers announce nothing.
+    #[must_use]
+    pub fn may_be_host_key_agent(&self) -> bool {
+        self.peer.user == Some(0) && self.listener.kind == Kind::Agent && self.binds.untouched()
     }
 
     /// The peer's own configuration, if it is an `ssh` and a judgement has needed it.

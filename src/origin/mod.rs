@@ -19,6 +19,7 @@ pub mod proc;
 pub mod restart;
 pub mod rules;
 mod run;
+pub mod server;
 pub mod setup;
 pub mod ssh_argv;
 pub mod trust;
