@@ -78,7 +78,8 @@ async fn serve(
     let agent = Agent::new(options.settings, consent, assessor, keyring, providers);
     let _files: Vec<SocketFile> = forwards.iter().map(|socket| SocketFile::new(socket.path.clone(), false)).collect();
     for forward in forwards {
-        let (agent, place) = (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(forward.path) });
+        let (agent, place) =
+            (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(forward.path), label: None });
         tokio::spawn(async move {
             if let Err(error) = agent.serve(forward.listener, place).await {
                 tracing::error!("listener for forwarded requests ended: {error}");
@@ -86,7 +87,7 @@ async fn serve(
         });
     }
     tracing::info!("listening at {}", socket.path.display());
-    let place = Listener { kind: Kind::Agent, path: Some(socket.path) };
+    let place = Listener { kind: Kind::Agent, path: Some(socket.path), label: None };
     let follow = async {
         agent.providers.start().await;
         while let Some(module) = changes.recv().await {

@@ -6,7 +6,7 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::Unknown;
 use super::binds::{BindClaim, BindFault, Binds};
@@ -14,7 +14,8 @@ use super::classify::{Judgement, Origin, classify, needed};
 use super::destination;
 use super::effective_config::EffectiveConfig;
 use super::evidence::{Evidence, Kind, Need, Phase, Program, Request, Setup};
-use super::known_hosts::{self, Answer, HostKey};
+use super::hosts::Hosts;
+use super::known_hosts::{Answer, HostKey};
 use super::ledger::{Ledger, Place, Standing};
 use super::peer::{Peer, Process};
 use super::proc::{Namespaces, ProcDir};
@@ -30,6 +31,7 @@ const READING_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Assessor {
     trust: Trust,
+    hosts: Arc<Hosts>,
     ledger: Mutex<Ledger>,
     sockets: Vec<PathBuf>,
     user: u32,
@@ -43,6 +45,8 @@ pub struct Listener {
     pub kind: Kind,
     /// The socket's path; none for a socket without one.
     pub path: Option<PathBuf>,
+    /// What the user calls it; none for the agent's own socket.
+    pub label: Option<Arc<str>>,
 }
 
 /// A connection.
@@ -63,6 +67,7 @@ impl Assessor {
     pub fn new(trust: Trust, ledger: Ledger, sockets: Vec<PathBuf>) -> Self {
         Self {
             trust,
+            hosts: Arc::default(),
             ledger: Mutex::new(ledger),
             sockets,
             user: rustix::process::getuid().as_raw(),
@@ -155,6 +160,17 @@ impl Connection {
         &self.binds
     }
 
+    /// Where it arrived.
+    #[must_use]
+    pub fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// What is known of hosts.
+    pub(super) fn hosts(&self) -> &Arc<Hosts> {
+        &self.assessor.hosts
+    }
+
     /// Whether requests on this connection are forwarded by what is known without looking further: by the listener, or by a bind that says
     /// so or is at fault.
     #[must_use]
@@ -210,7 +226,7 @@ impl Connection {
         }
     }
 
-    fn evidence<'a>(&'a self, request: &'a Request) -> Evidence<'a> {
+    pub(super) fn evidence<'a>(&'a self, request: &'a Request) -> Evidence<'a> {
         let first_session = self.binds.list().first().map(|bind| bind.session_id());
         let program = self
             .program
@@ -285,12 +301,8 @@ impl Connection {
         let bind = self.binds.list().first().ok_or_else(|| Unknown::new("no session has been announced"))?;
         let key = HostKey::from_wire(bind.hostkey())?;
         let (files, name) = (config.known_hosts.clone(), config.host_name());
-        let reading = tokio::task::spawn_blocking(move || known_hosts::find(&files, &name, &key, SystemTime::now()));
-        match tokio::time::timeout(READING_TIME, reading).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(Unknown::new("known_hosts could not be read")),
-            Err(_) => Err(Unknown::new(format!("known_hosts could not be read within {READING_TIME:?}"))),
-        }
+        let hosts = Arc::clone(&self.assessor.hosts);
+        read_within_time(move || hosts.find(&files, &name, &key)).await
     }
 
     fn note(&self, outcome: Result<(), BindFault>) -> Result<(), BindFault> {
@@ -311,6 +323,9 @@ impl Connection {
     fn remember(&self, judgement: &Judgement) {
         if let (Origin::LocalDirect, Ok(place), [login]) = (judgement.origin, &self.place, self.binds.list()) {
             self.assessor.ledger().found_local(place, login.session_id());
+            if let Some(config) = self.config() {
+                self.assessor.hosts.meet(login.hostkey(), config.names());
+            }
         }
         tracing::debug!(origin = %judgement.origin, reason = %judgement.reason, "judged");
     }
@@ -321,6 +336,17 @@ impl Drop for Connection {
         if let Ok(place) = &self.place {
             self.assessor.ledger().disconnected(place);
         }
+    }
+}
+
+/// Reads `known_hosts` on another thread, so that nobody waits for a slow disk but who asked.
+pub(super) async fn read_within_time<A: Send + 'static>(
+    read: impl FnOnce() -> A + Send + 'static,
+) -> Result<A, Unknown> {
+    match tokio::time::timeout(READING_TIME, tokio::task::spawn_blocking(read)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(Unknown::new("known_hosts could not be read")),
+        Err(_) => Err(Unknown::new(format!("known_hosts could not be read within {READING_TIME:?}"))),
     }
 }
 

@@ -49,7 +49,7 @@ impl Recorder {
         let listeners = sockets.map_kinds().map(|(path, kind)| {
             let socket = std::os::unix::net::UnixListener::bind(&path).expect("bind");
             socket.set_nonblocking(true).expect("nonblocking");
-            (socket, Arc::new(Listener { kind, path: Some(path) }))
+            (socket, Arc::new(Listener { kind, path: Some(path), label: None }))
         });
         let (key, records) = (Arc::clone(&recorder.key), Arc::clone(&recorder.records));
         std::thread::spawn(move || {
