@@ -20,7 +20,7 @@ use super::ledger::{Ledger, Place, Standing};
 use super::peer::{Peer, Process};
 use super::proc::{Namespaces, ProcDir};
 use super::server;
-use super::setup::{Asked, Sockets};
+use super::setup::{Asked, Configs, Sockets};
 use super::ssh_argv::SshCommand;
 use super::trust::{Role, Trust, TrustedFile};
 
@@ -32,6 +32,7 @@ const READING_TIME: Duration = Duration::from_secs(2);
 pub struct Assessor {
     trust: Trust,
     hosts: Arc<Hosts>,
+    configs: Configs,
     ledger: Mutex<Ledger>,
     sockets: Vec<PathBuf>,
     user: u32,
@@ -58,7 +59,7 @@ pub struct Connection {
     place: Result<Place, Unknown>,
     binds: Binds,
     program: Option<Result<(Program, Arc<TrustedFile>), Unknown>>,
-    config: Option<Result<Asked, Unknown>>,
+    config: Option<Result<Arc<Asked>, Unknown>>,
 }
 
 impl Assessor {
@@ -68,6 +69,7 @@ impl Assessor {
         Self {
             trust,
             hosts: Arc::default(),
+            configs: Configs::default(),
             ledger: Mutex::new(ledger),
             sockets,
             user: rustix::process::getuid().as_raw(),
@@ -185,10 +187,18 @@ impl Connection {
         self.peer.user == Some(0) && self.listener.kind == Kind::Agent && self.binds.untouched()
     }
 
-    /// The peer's own configuration, if it is an `ssh` and a judgement has needed it.
+    /// The peer's own configuration, if it is an `ssh` and a judgement has needed it on this connection.
     #[must_use]
     pub fn config(&self) -> Option<&EffectiveConfig> {
         self.config.as_ref()?.as_ref().ok().map(|asked| &asked.config)
+    }
+
+    /// The peer's own configuration, if a judgement has needed it on this connection or an earlier one of the process.
+    pub(super) fn config_seen(&self) -> Option<Arc<Asked>> {
+        match &self.config {
+            Some(asked) => asked.as_ref().ok().cloned(),
+            None => self.assessor.configs.of(self.process().ok()?),
+        }
     }
 
     /// Judges where a request comes from, looking only at what matters.
@@ -282,8 +292,11 @@ impl Connection {
         asked.as_ref().map(|asked| Setup::new(asked, sockets)).map_err(Clone::clone)
     }
 
-    async fn ask_ssh(&self) -> Result<Asked, Unknown> {
+    async fn ask_ssh(&self) -> Result<Arc<Asked>, Unknown> {
         let process = self.process()?;
+        if let Some(asked) = self.assessor.configs.of(process) {
+            return Ok(asked);
+        }
         let looked = self.program.as_ref().ok_or_else(|| Unknown::new("its program was not looked at"))?;
         let (program, file) = looked.as_ref().map_err(Clone::clone)?;
         let version = program.version.ok_or_else(|| Unknown::new("it is not an ssh"))?;
@@ -293,7 +306,7 @@ impl Connection {
         let environment = process.environment()?;
         let directory = process.working_directory().ok();
         let config = destination::query(file, &command, &environment, directory.as_deref()).await?;
-        Ok(Asked::new(config, &environment))
+        Ok(self.assessor.configs.keep(process, Asked::new(config, &environment)))
     }
 
     async fn pin(&self) -> Result<Answer, Unknown> {

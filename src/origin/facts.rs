@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::Unknown;
 use super::classify::{Destination, Judgement, destination};
-use super::connection::Connection;
+use super::connection::{Connection, read_within_time};
 use super::evidence::Request;
 use super::known_hosts::{HostKey, Place};
 use super::peer::{Ancestor, Process, Terminal};
@@ -199,12 +199,12 @@ impl Connection {
         let fingerprint = known.fingerprint();
         let met = self.hosts().names_met(key).into_iter().map(|name| Name { name, place: None });
         let mut names: Vec<Name> = met.collect();
-        let config = self.config();
-        let files = config.map_or_else(usual_files, |config| config.known_hosts.clone());
-        let candidates = config.map(super::effective_config::EffectiveConfig::names).unwrap_or_default();
+        let asked = self.config_seen();
+        let files = asked.as_ref().map_or_else(usual_files, |asked| asked.config.known_hosts.clone());
+        let candidates = asked.map(|asked| asked.config.names()).unwrap_or_default();
         let hosts = Arc::clone(self.hosts());
         let read = move || hosts.names(&files, &known, &candidates);
-        for known in super::connection::read_within_time(read).await.unwrap_or_default() {
+        for known in read_within_time(read).await.unwrap_or_default() {
             match names.iter_mut().find(|name| name.name == known.name) {
                 Some(name) => name.place = name.place.take().or(Some(known.place)),
                 None => names.push(Name { name: known.name, place: Some(known.place) }),
