@@ -3,7 +3,6 @@
 //! Evidence is gathered only as far as the judgement hangs on it. What is forwarded by its own saying costs nothing; only a
 //! connection that is local as far as can be seen makes us ask `ssh -G` and read `known_hosts`, once.
 
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use super::effective_config::EffectiveConfig;
 use super::evidence::{Evidence, Kind, Need, Phase, Program, Request, Setup};
 use super::hosts::Hosts;
 use super::known_hosts::{Answer, HostKey};
-use super::ledger::{Ledger, Place, Standing};
+use super::ledger::{Ledger, Place, Socket, Standing};
 use super::peer::{Peer, Process};
 use super::proc::{Namespaces, ProcDir};
 use super::server;
@@ -80,13 +79,12 @@ impl Assessor {
     /// Takes in a connection just accepted. To be called for every connection in the order of acceptance, also for those that
     /// never say anything: an `ssh` looks whether there is an agent by connecting once.
     ///
-    /// The connection holds one or two descriptors of its own, one of them of the socket; it is to be dropped with the socket,
-    /// or the client will not see it closed.
+    /// Nothing here holds a descriptor: the connection is over when its server lets go of the socket.
     #[must_use]
-    pub fn accept(self: &Arc<Self>, socket: impl AsFd, listener: &Arc<Listener>) -> Connection {
-        let peer = Peer::of(&socket);
+    pub fn accept(self: &Arc<Self>, socket: &Socket, listener: &Arc<Listener>) -> Connection {
+        let peer = Peer::of(socket);
         let place = match &peer.process {
-            Ok(process) => Ok(self.ledger().connected(process.id, &socket)),
+            Ok(process) => Ok(self.ledger().connected(process.id, socket)),
             Err(unknown) => Err(unknown.clone()),
         };
         Connection {
@@ -341,14 +339,6 @@ impl Connection {
             }
         }
         tracing::debug!(origin = %judgement.origin, reason = %judgement.reason, "judged");
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if let Ok(place) = &self.place {
-            self.assessor.ledger().disconnected(place);
-        }
     }
 }
 
