@@ -52,7 +52,7 @@ const SUCCESS: Reply = Reply::Fixed(reply::SUCCESS);
 /// Handles the requests of one connection, and remembers what the connection said of itself.
 pub(super) struct Handler<'a> {
     pub(super) agent: &'a Arc<Agent>,
-    pub(super) origin: Connection,
+    pub(super) origin: Box<Connection>,
     /// What a login was offered and has not used yet.
     pub(super) offered: Option<Offered>,
 }
@@ -72,7 +72,7 @@ impl Drop for Handler<'_> {
 }
 
 impl<'a> Handler<'a> {
-    pub(super) const fn new(agent: &'a Arc<Agent>, origin: Connection) -> Self {
+    pub(super) const fn new(agent: &'a Arc<Agent>, origin: Box<Connection>) -> Self {
         Self { agent, origin, offered: None }
     }
 

@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod command;
 mod connection;
+mod crowd;
 mod handler;
 pub mod inventory;
 pub mod log;
@@ -31,6 +32,7 @@ use crate::origin::connection::{Assessor, Listener};
 use crate::origin::ledger::Socket;
 use crate::policy::Preset;
 use crate::policy::websafe::Websafe;
+use crowd::Crowd;
 pub use provider_policy::ProviderPolicy;
 pub use providers::Providers;
 
@@ -60,6 +62,7 @@ pub struct Agent {
     preferences: Mutex<Preferences>,
     /// How many connections there may be, at all listeners together.
     seats: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     /// How many passphrases are tried at the same time: a wrong one delays no other connection, but guessing in parallel gains nothing.
     unlocking: Semaphore,
     providers: Providers,
@@ -88,6 +91,7 @@ impl Agent {
             assessor,
             expiry_changed: Notify::new(),
             seats: Arc::new(Semaphore::new(connection_limit())),
+            crowd: Arc::default(),
         })
     }
 
@@ -117,10 +121,11 @@ impl Agent {
                     let agent = Arc::clone(self);
                     // Now: facts about the peer are the better the earlier they are read.
                     let stream = Arc::new(stream);
-                    let origin = self.assessor.accept(&(Arc::clone(&stream) as Socket), &place);
+                    let origin = Box::new(self.assessor.accept(&(Arc::clone(&stream) as Socket), &place));
+                    let visitor = self.crowd.enter();
                     tokio::spawn(async move {
                         connection::serve(&agent, stream, origin).await;
-                        drop(seat);
+                        drop((seat, visitor));
                     });
                 }
                 Ok(peer) => tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid()),
@@ -144,6 +149,11 @@ impl Agent {
                 None => changed.await,
             }
         }
+    }
+
+    /// Gives memory back whenever a crowd of clients has left.
+    pub async fn clean_up_after_crowds(&self) {
+        self.crowd.clean_up_after().await;
     }
 
     /// Removes every key and forgets every PIN.

@@ -97,6 +97,7 @@ async fn serve(
         end = signals.end(companion, options.foreground, || agent.remove_all()) => end,
         result = agent.serve(socket.listener, place) => result.map(|()| End::Companion),
         () = agent.expire_keys() => Ok(End::Companion),
+        () = agent.clean_up_after_crowds() => Ok(End::Companion),
         () = follow => Ok(End::Companion),
     }
 }
