@@ -5,7 +5,6 @@
 
 pub(super) mod gather;
 
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +14,7 @@ use super::classify::{Judgement, Origin};
 use super::effective_config::EffectiveConfig;
 use super::evidence::{Kind, Program, Request};
 use super::hosts::Hosts;
-use super::ledger::{Ledger, Place};
+use super::ledger::{Ledger, Place, Socket};
 use super::live::{Live, View};
 use super::peer::Peer;
 use super::proc::{Executable, Namespaces, ProcDir};
@@ -82,13 +81,12 @@ impl Assessor {
     /// Takes in a connection just accepted. To be called for every connection in the order of acceptance, also for those that
     /// never say anything: an `ssh` looks whether there is an agent by connecting once.
     ///
-    /// The connection holds one or two descriptors of its own, one of them of the socket; it is to be dropped with the socket,
-    /// or the client will not see it closed.
+    /// Nothing here holds a descriptor: the connection is over when its server lets go of the socket.
     #[must_use]
-    pub fn accept(self: &Arc<Self>, socket: impl AsFd, listener: &Arc<Listener>) -> Connection {
-        let peer = Arc::new(Peer::of(&socket));
+    pub fn accept(self: &Arc<Self>, socket: &Socket, listener: &Arc<Listener>) -> Connection {
+        let peer = Arc::new(Peer::of(socket));
         let place = match &peer.process {
-            Ok(process) => Ok(self.ledger().connected(process.id, &socket)),
+            Ok(process) => Ok(self.ledger().connected(process.id, socket)),
             Err(unknown) => Err(unknown.clone()),
         };
         let number = Some(self.live.accepted(listener, &peer, &place));
@@ -281,10 +279,8 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let Some(number) = self.number else { return };
-        self.assessor.live.ended(number);
-        if let Ok(place) = &self.place {
-            self.assessor.ledger().disconnected(place);
+        if let Some(number) = self.number {
+            self.assessor.live.ended(number);
         }
     }
 }
