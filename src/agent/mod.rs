@@ -2,6 +2,7 @@
 //!
 //! Owns the listener, one task per connection, and the life of the process. Parses nothing and decides nothing itself.
 
+mod account;
 pub mod activation;
 pub mod command;
 mod connection;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::audit::Audit;
 use crate::clock;
 use crate::consent::Consent;
 use crate::crypto::fingerprint::FingerprintHash;
@@ -66,6 +68,7 @@ pub struct Agent {
     providers: Providers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
+    audit: Arc<Audit>,
     expiry_changed: Notify,
 }
 
@@ -77,6 +80,7 @@ impl Agent {
         assessor: Arc<Assessor>,
         keyring: Arc<Mutex<Keyring>>,
         providers: Providers,
+        audit: Arc<Audit>,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
@@ -87,6 +91,7 @@ impl Agent {
             providers,
             consent,
             assessor,
+            audit,
             expiry_changed: Notify::new(),
             seats: Arc::new(Semaphore::new(connection_limit())),
         })
