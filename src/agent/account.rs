@@ -217,6 +217,11 @@ fn signed(payload: &Payload<'_>) -> Signed {
             let principals = certificate.principals.iter().map(|principal| text::excerpt(principal)).collect();
             Signed { principals, ..of("certificate") }
         }
+        Payload::Sudo(sudo) => {
+            let command = sudo.command.join(&b' ');
+            Signed { user: Some(text::excerpt(sudo.user)), command: Some(text::excerpt(&command)), ..of("sudo") }
+        }
+        Payload::HostKex { .. } => of("host-kex"),
         Payload::Raw => of("raw"),
     }
 }

@@ -35,7 +35,10 @@ impl Refused {
 
 impl Handler<'_> {
     pub(super) async fn sign(&mut self, sign: Sign<'_>, account: &mut Account) -> Result<Vec<u8>, Refused> {
-        let payload = Payload::of(sign.data);
+        let payload = match self.origin.may_be_host_key_agent() {
+            true => Payload::for_host_key_agent(sign.data),
+            false => Payload::of(sign.data),
+        };
         account.payload(&payload);
         let identity = self.find(sign.key).await.ok_or_else(|| Refused::because("the key is not here"))?;
         account.key(&identity);
@@ -126,6 +129,8 @@ fn fact(payload: &Payload<'_>) -> PayloadFact {
         Payload::Login(login) => PayloadFact::Login { user: user(login.user), session_id: login.session_id.to_vec() },
         Payload::SshSig { .. } => PayloadFact::SshSig,
         Payload::Certificate(_) => PayloadFact::Certificate,
+        Payload::Sudo(_) => PayloadFact::Sudo,
+        Payload::HostKex { .. } => PayloadFact::HostKex,
         Payload::Raw => PayloadFact::Raw,
     }
 }
