@@ -2,9 +2,11 @@
 //!
 //! Owns the listener, one task per connection, and the life of the process. Parses nothing and decides nothing itself.
 
+mod account;
 pub mod activation;
 pub mod command;
 mod connection;
+mod crowd;
 mod handler;
 pub mod inventory;
 pub mod log;
@@ -23,6 +25,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::audit::Audit;
 use crate::clock;
 use crate::consent::Consent;
 use crate::crypto::fingerprint::FingerprintHash;
@@ -31,6 +34,7 @@ use crate::origin::connection::{Assessor, Listener};
 use crate::origin::ledger::Socket;
 use crate::policy::Preset;
 use crate::policy::websafe::Websafe;
+use crowd::Crowd;
 pub use provider_policy::ProviderPolicy;
 pub use providers::Providers;
 
@@ -60,11 +64,13 @@ pub struct Agent {
     preferences: Mutex<Preferences>,
     /// How many connections there may be, at all listeners together.
     seats: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     /// How many passphrases are tried at the same time: a wrong one delays no other connection, but guessing in parallel gains nothing.
     unlocking: Semaphore,
     providers: Providers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
+    audit: Arc<Audit>,
     expiry_changed: Notify,
 }
 
@@ -76,6 +82,7 @@ impl Agent {
         assessor: Arc<Assessor>,
         keyring: Arc<Mutex<Keyring>>,
         providers: Providers,
+        audit: Arc<Audit>,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
@@ -86,8 +93,10 @@ impl Agent {
             providers,
             consent,
             assessor,
+            audit,
             expiry_changed: Notify::new(),
             seats: Arc::new(Semaphore::new(connection_limit())),
+            crowd: Arc::default(),
         })
     }
 
@@ -117,10 +126,11 @@ impl Agent {
                     let agent = Arc::clone(self);
                     // Now: facts about the peer are the better the earlier they are read.
                     let stream = Arc::new(stream);
-                    let origin = self.assessor.accept(&(Arc::clone(&stream) as Socket), &place);
+                    let origin = Box::new(self.assessor.accept(&(Arc::clone(&stream) as Socket), &place));
+                    let visitor = self.crowd.enter();
                     tokio::spawn(async move {
                         connection::serve(&agent, stream, origin).await;
-                        drop(seat);
+                        drop((seat, visitor));
                     });
                 }
                 Ok(peer) => tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid()),
@@ -144,6 +154,11 @@ impl Agent {
                 None => changed.await,
             }
         }
+    }
+
+    /// Gives memory back whenever a crowd of clients has left.
+    pub async fn clean_up_after_crowds(&self) {
+        self.crowd.clean_up_after().await;
     }
 
     /// Removes every key and forgets every PIN.
