@@ -309,7 +309,8 @@ impl<'a> Handler<'a> {
         });
         let locked = locking.await.unwrap_or(false);
         if locked {
-            tracing::info!("locked");
+            self.agent.providers.release();
+            tracing::info!("locked; the PINs of tokens are forgotten");
         }
         done(locked)
     }
