@@ -311,7 +311,8 @@ impl<'a> Handler<'a> {
         });
         match locking.await.unwrap_or(false) {
             true => {
-                tracing::info!("locked");
+                self.agent.providers.release();
+                tracing::info!("locked; the PINs of tokens are forgotten");
                 Ok(SUCCESS)
             }
             false => Err(Refused::because("it is locked already, or out of memory")),
