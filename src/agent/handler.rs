@@ -19,7 +19,7 @@ use crate::keyring::Identity;
 use crate::origin::binds::BindClaim;
 use crate::origin::connection::Connection;
 use crate::origin::evidence::Request as Question;
-use crate::policy::{self, Action, KeyLimits, Preset, Verdict, destination};
+use crate::policy::{self, NotManager, Preset, destination};
 use crate::protocol::Malformed;
 use crate::protocol::constraint::Constraints;
 use crate::protocol::private_key::Secret;
@@ -94,12 +94,11 @@ impl<'a> Handler<'a> {
             return self.handle_locked(request).await;
         }
         //= RFC 9987 section 3: MAY additionally refuse some operations in particular contexts
-        if is_management(&request) {
-            let verdict = self.judge_management().await;
-            if verdict.action != Action::Allow {
-                tracing::warn!("change to the agent refused: {}", verdict.rule);
-                return FAILURE;
-            }
+        if is_management(&request)
+            && let Err(refusal) = self.judge_management().await
+        {
+            tracing::warn!("change to the agent refused: {refusal}");
+            return FAILURE;
         }
         match request {
             Request::List => self.list().await,
@@ -141,9 +140,8 @@ impl<'a> Handler<'a> {
             //= RFC 9987 section 5.7: When locked, an agent MUST suspend processing of sensitive operations
             Request::List => Reply::Own(reply::identities(std::iter::empty())),
             Request::Unlock { passphrase } => {
-                let verdict = self.judge_management().await;
-                if verdict.action != Action::Allow {
-                    tracing::warn!("unlocking refused: {}", verdict.rule);
+                if let Err(refusal) = self.judge_management().await {
+                    tracing::warn!("unlocking refused: {refusal}");
                     return FAILURE;
                 }
                 self.unlock(passphrase).await
@@ -157,9 +155,9 @@ impl<'a> Handler<'a> {
 
     async fn list(&mut self) -> Reply {
         self.agent.providers.first_look().await;
-        let strict = self.agent.settings.preset == Preset::Strict;
+        let preset = self.agent.preset();
         let login = match self.origin.binds().list() {
-            [bind] if strict && !bind.is_forwarding() => Some(bind.hostkey().to_vec()),
+            [bind] if preset == Preset::Strict && !bind.is_forwarding() => Some(bind.hostkey().to_vec()),
             _ => None,
         };
         if login.is_some() {
@@ -169,7 +167,7 @@ impl<'a> Handler<'a> {
         }
         let binds = self.origin.binds();
         let can_ask = self.agent.consent.can_ask();
-        let shows_all = policy::decide_list(self.agent.settings.preset, self.origin.is_forwarded(), can_ask);
+        let shows_all = policy::decide_list(preset, self.origin.is_forwarded(), can_ask);
         let may_see = |identity: &Identity| {
             destination::permits_sight(&identity.destinations, binds).is_ok()
                 && (shows_all || !identity.destinations.is_empty())
@@ -194,10 +192,10 @@ impl<'a> Handler<'a> {
         Reply::Own(reply::inventory(&inventory::encode(&self.agent.keyring())))
     }
 
-    async fn judge_management(&mut self) -> Verdict {
-        match self.agent.settings.preset {
-            Preset::Openssh => policy::decide_as_stock(KeyLimits::default()),
-            Preset::Strict => policy::decide_management(&self.origin.judge(&Question::Manage).await),
+    async fn judge_management(&mut self) -> Result<(), NotManager> {
+        match self.agent.preset() {
+            Preset::Openssh => Ok(()),
+            Preset::Strict => policy::decide_management(self.origin.judge(&Question::Manage).await.origin),
         }
     }
 
@@ -234,7 +232,7 @@ impl<'a> Handler<'a> {
     /// What signs with a key that was added.
     fn signer(&self, add: &Add<'_>) -> Result<Arc<dyn Signer>, Refused> {
         if !matches!(add.key.secret, Secret::SecurityKey { .. }) {
-            return Ok(Arc::new(SoftwareKey::new(&add.key, self.agent.settings.preset == Preset::Openssh)?));
+            return Ok(Arc::new(SoftwareKey::new(&add.key, self.agent.preset() == Preset::Openssh)?));
         }
         let Some(provider) = &add.constraints.sk_provider else {
             return Err(Refused("a security key without a provider cannot sign".to_owned()));

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::command::{Options, Place, specs};
+use super::policies::Policies;
 use super::process::{self, Companion, End, Signals, SocketFile};
 use super::socket::{self, AgentSocket};
 use super::{Agent, Providers};
@@ -18,7 +19,7 @@ use crate::origin::evidence::Kind;
 use crate::origin::ledger::Ledger;
 use crate::origin::restart::leave_marker;
 use crate::origin::trust::{Role, Trust};
-use crate::policy::Preset;
+use crate::policy::{Policy, Preset};
 
 /// Serves until the end. `begin` is called once signals are received, and gives the socket and the command that the agent goes with.
 ///
@@ -61,7 +62,7 @@ async fn serve(
     companion: Option<Companion>,
     mut signals: Signals,
 ) -> io::Result<End> {
-    if options.settings.preset == Preset::Openssh {
+    if options.config.preset == Preset::Openssh {
         tracing::warn!("preset openssh is on: forwarded requests are signed without consent, as stock ssh-agent does");
     }
     let prompt = &options.config.prompt;
@@ -74,7 +75,8 @@ async fn serve(
     let forwards = forward_sockets(&options)?;
     let paths = std::iter::once(&socket).chain(&forwards).map(|socket| socket.path.clone()).collect();
     let assessor = assessor(&socket.path, options.place.is_reused(), paths)?;
-    let agent = Agent::new(options.settings, consent, assessor, keyring, providers);
+    let policies = Policies::new(Policy::new(options.config.preset));
+    let agent = Agent::new(options.settings, policies, consent, assessor, keyring, providers);
     let _files: Vec<SocketFile> = forwards.iter().map(|socket| SocketFile::new(socket.path.clone(), false)).collect();
     for forward in forwards {
         let (agent, place) = (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(forward.path) });
