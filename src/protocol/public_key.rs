@@ -180,7 +180,7 @@ impl KeyMaterial {
             }
             _ => {
                 let name = text::excerpt(data.algorithm().as_str().as_bytes());
-                return Err(Malformed(format!("key type \"{name}\" is not supported")));
+                return Err(Malformed::new(format!("key type \"{name}\" is not supported")));
             }
         })
     }
@@ -204,7 +204,7 @@ impl PublicKey {
         // The library quotes the blob in its errors.
         let bad = |error: ssh_key::Error| {
             let (name, error) = (text::excerpt(name.as_bytes()), text::excerpt(error.to_string().as_bytes()));
-            Malformed(format!("public key of type \"{name}\": {error}"))
+            Malformed::new(format!("public key of type \"{name}\": {error}"))
         };
         let (material, certificate) = if name.ends_with(CERTIFICATE_SUFFIX) {
             let certificate = Certificate::from_bytes(blob).map_err(bad)?;
