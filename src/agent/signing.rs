@@ -29,7 +29,10 @@ impl<E: std::error::Error> From<E> for Refused {
 impl Handler<'_> {
     pub(super) async fn sign(&mut self, sign: Sign<'_>) -> Result<Vec<u8>, Refused> {
         let identity = self.find(sign.key).await.ok_or_else(|| Refused("the key is not here".to_owned()))?;
-        let payload = Payload::of(sign.data);
+        let payload = match self.origin.may_be_host_key_agent() {
+            true => Payload::for_host_key_agent(sign.data),
+            false => Payload::of(sign.data),
+        };
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
         self.agent.settings.websafe.permits(&identity.public, &payload)?;
         let errand = Errand { purpose: question::purpose(&payload), asker: self.origin.peer().id() };
@@ -134,6 +137,8 @@ fn fact(payload: &Payload<'_>) -> PayloadFact {
         Payload::Login(login) => PayloadFact::Login { user: user(login.user), session_id: login.session_id.to_vec() },
         Payload::SshSig { .. } => PayloadFact::SshSig,
         Payload::Certificate(_) => PayloadFact::Certificate,
+        Payload::Sudo(_) => PayloadFact::Sudo,
+        Payload::HostKex { .. } => PayloadFact::HostKex,
         Payload::Raw => PayloadFact::Raw,
     }
 }

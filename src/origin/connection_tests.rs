@@ -91,7 +91,7 @@ async fn a_peer_that_goes_before_it_is_judged_is_unknown() {
 
 fn assessor() -> (Arc<Assessor>, Arc<Listener>) {
     let assessor = Assessor::new(Trust::default(), Ledger::new(None), Vec::new());
-    let listener = Listener { kind: Kind::Agent, path: None };
+    let listener = Listener { kind: Kind::Agent, path: None, label: None };
     (Arc::new(assessor), Arc::new(listener))
 }
 

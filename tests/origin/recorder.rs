@@ -8,6 +8,7 @@ use hardkey::origin::binds::BindClaim;
 use hardkey::origin::classify::{Judgement, Origin};
 use hardkey::origin::connection::{Assessor, Connection, Listener};
 use hardkey::origin::evidence::{Kind, PayloadFact, Request};
+use hardkey::origin::facts::Facts;
 use hardkey::origin::ledger::Ledger;
 use hardkey::origin::trust::Trust;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -30,6 +31,7 @@ pub(crate) struct Recorder {
 pub(crate) struct Record {
     pub(crate) request: Request,
     pub(crate) judgement: Judgement,
+    pub(crate) facts: Facts,
 }
 
 impl Recorder {
@@ -49,7 +51,7 @@ impl Recorder {
         let listeners = sockets.map_kinds().map(|(path, kind)| {
             let socket = std::os::unix::net::UnixListener::bind(&path).expect("bind");
             socket.set_nonblocking(true).expect("nonblocking");
-            (socket, Arc::new(Listener { kind, path: Some(path) }))
+            (socket, Arc::new(Listener { kind, path: Some(path), label: None }))
         });
         let (key, records) = (Arc::clone(&recorder.key), Arc::clone(&recorder.records));
         std::thread::spawn(move || {
@@ -156,7 +158,8 @@ async fn answer(
         _ => return vec![FAILURE],
     };
     let judgement = connection.judge(&request).await;
-    records.lock().expect("records").push(Record { request, judgement });
+    let facts = connection.facts(&request, &judgement).await;
+    records.lock().expect("records").push(Record { request, judgement, facts });
     reply
 }
 
