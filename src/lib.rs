@@ -10,6 +10,7 @@ pub mod clock;
 pub mod config;
 pub mod consent;
 pub mod crypto;
+pub mod errand;
 pub mod ipc;
 pub mod keyring;
 pub mod origin;

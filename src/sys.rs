@@ -90,30 +90,6 @@ pub fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(Into::into)
 }
 
-/// Tells when the other end of a connection is closed altogether, and only that.
-pub struct HangUp(AsyncFd<OwnedFd>);
-
-impl HangUp {
-    /// Watches a connection through a second descriptor, so that nobody else's reading and waiting is disturbed.
-    ///
-    /// # Errors
-    /// No descriptor is left.
-    pub fn of(connection: impl AsFd) -> io::Result<Self> {
-        let second = rustix::io::fcntl_dupfd_cloexec(connection, 3)?;
-        // EPOLLPRI never comes on a Unix socket; EPOLLHUP is reported unasked, a half-close (EPOLLRDHUP) is not.
-        // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives, and `AsyncFd` deregisters it before dropping it.
-        let watched = unsafe { AsyncFd::register_with_interest(second, Interest::PRIORITY) };
-        Ok(Self(watched?))
-    }
-
-    /// Waits for the end. Does not resolve where the connection can no longer be watched.
-    pub async fn wait(&self) {
-        if self.0.ready(Interest::PRIORITY).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
 /// The pidfd of the process that called `connect` on the other end of a Unix socket: `SO_PEERPIDFD`, unix(7), Linux 6.5.
 ///
 /// # Errors

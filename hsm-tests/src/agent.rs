@@ -14,7 +14,7 @@ use crate::module::Module;
 use crate::pinentry::Pinentry;
 use rustix::process::Signal;
 
-use crate::processes::{Pid, children, signal};
+use crate::processes::{Pid, arguments, children, signal};
 use crate::publickey::PublicKey;
 use crate::run::Task;
 use crate::sshd::Sshd;
@@ -87,10 +87,11 @@ impl Agent {
         self.process.wait_for_log(text, SOON);
     }
 
-    /// The worker processes: the agent's children.
+    /// The worker processes. The agent has other children too, such as an `ssh` that is asked for its version.
     #[must_use]
     pub fn workers(&self) -> Vec<Pid> {
-        children(self.pid())
+        let is_worker = |pid: &Pid| arguments(*pid).get(1).is_some_and(|argument| argument == "worker");
+        children(self.pid()).into_iter().filter(is_worker).collect()
     }
 
     /// A program in the agent's home, with `$SSH_AUTH_SOCK` set.

@@ -28,6 +28,13 @@ pub fn children(parent: Pid) -> Vec<Pid> {
     found
 }
 
+/// The arguments of a process, its name first; none for one that is gone.
+#[must_use]
+pub(crate) fn arguments(pid: Pid) -> Vec<String> {
+    let octets = fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
+    octets.split(|octet| *octet == 0).map(|argument| String::from_utf8_lossy(argument).into_owned()).collect()
+}
+
 /// The memory that a process has in use, in octets (`VmRSS` of proc_pid_status(5)).
 ///
 /// # Panics

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretSlice};
 
-use super::{Agent, ProviderPolicy, inventory, question};
+use super::signing::Refused;
+use super::{Agent, ProviderPolicy, inventory};
 use crate::backend::Signer;
 use crate::backend::middleware::SecurityKey;
 use crate::backend::software::SoftwareKey;
@@ -17,17 +18,15 @@ use crate::crypto::verify;
 use crate::keyring::Identity;
 use crate::origin::binds::BindClaim;
 use crate::origin::connection::Connection;
-use crate::origin::evidence::{PayloadFact, Request as Question};
-use crate::policy::{self, Action, Ask, KeyLimits, Preset, Verdict, destination};
+use crate::origin::evidence::Request as Question;
+use crate::policy::{self, Action, KeyLimits, Preset, Verdict, destination};
 use crate::protocol::Malformed;
 use crate::protocol::constraint::Constraints;
-use crate::protocol::payload::Payload;
 use crate::protocol::private_key::Secret;
 use crate::protocol::public_key::PublicKey;
 use crate::protocol::reply;
-use crate::protocol::request::{Add, AddProvider, Request, Sign};
+use crate::protocol::request::{Add, AddProvider, Request};
 use crate::protocol::session_bind::SessionBind;
-use crate::protocol::signature::Wanted;
 use crate::text;
 
 /// A reply as it goes out.
@@ -50,26 +49,17 @@ impl AsRef<[u8]> for Reply {
 const FAILURE: Reply = Reply::Fixed(reply::FAILURE);
 const SUCCESS: Reply = Reply::Fixed(reply::SUCCESS);
 
-/// Why a request was not served; the text is for the log.
-struct Refused(String);
-
-impl<E: std::error::Error> From<E> for Refused {
-    fn from(error: E) -> Self {
-        Self(error.to_string())
-    }
-}
-
 /// Handles the requests of one connection, and remembers what the connection said of itself.
 pub(super) struct Handler<'a> {
-    agent: &'a Arc<Agent>,
-    origin: Connection,
+    pub(super) agent: &'a Arc<Agent>,
+    pub(super) origin: Connection,
     /// What a login was offered and has not used yet.
-    offered: Option<Offered>,
+    pub(super) offered: Option<Offered>,
 }
 
 /// The keys that the server with this host key is offered, in order.
-struct Offered {
-    host: Vec<u8>,
+pub(super) struct Offered {
+    pub(super) host: Vec<u8>,
     keys: Vec<Arc<[u8]>>,
 }
 
@@ -202,63 +192,6 @@ impl<'a> Handler<'a> {
         }
         self.agent.providers.first_look().await;
         Reply::Own(reply::inventory(&inventory::encode(&self.agent.keyring())))
-    }
-
-    async fn sign(&mut self, sign: Sign<'_>) -> Result<Vec<u8>, Refused> {
-        let identity = self.find(sign.key).await.ok_or_else(|| Refused("the key is not here".to_owned()))?;
-        let payload = Payload::of(sign.data);
-        destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
-        self.agent.settings.websafe.permits(&identity.public, &payload)?;
-        self.consent(&identity, &payload).await?;
-        let wanted = Wanted { flags: sign.flags, sha1: self.agent.settings.preset == Preset::Openssh };
-        let signature = identity.signer.sign(sign.data, wanted).await?;
-        // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
-        if self.agent.lock().is_locked() {
-            return Err(Refused("the agent was locked while the request waited".to_owned()));
-        }
-        if self.agent.keyring().find(sign.key, clock::now()).is_none() {
-            return Err(Refused("the key was removed while the request waited".to_owned()));
-        }
-        if let (Some(_), Some(offered)) = (payload.login(), self.offered.take()) {
-            self.agent.preferences().worked(&offered.host, identity.public.blob());
-        }
-        tracing::debug!(key = %text::excerpt(&identity.comment), "signed");
-        Ok(signature)
-    }
-
-    /// Succeeds when the signature may be made: by the rules alone, or because a person said yes to it.
-    async fn consent(&mut self, identity: &Identity, payload: &Payload<'_>) -> Result<(), Refused> {
-        let settings = &self.agent.settings;
-        let limits = KeyLimits { confirm: identity.confirm, named_destination: !identity.destinations.is_empty() };
-        let judgement = match settings.preset {
-            Preset::Strict => Some(self.origin.judge(&Question::Sign(fact(payload))).await),
-            Preset::Openssh => None,
-        };
-        let verdict = match &judgement {
-            Some(judgement) => policy::decide(judgement, ask(payload), limits, self.origin.binds()),
-            None => policy::decide_as_stock(limits),
-        };
-        match verdict.action {
-            Action::Allow => Ok(()),
-            Action::Deny => Err(Refused(verdict.rule.to_owned())),
-            Action::Confirm => {
-                let fingerprint = settings.fingerprint_hash.of(&identity.public);
-                let question = match &judgement {
-                    Some(judgement) if !judgement.origin.is_local() => {
-                        question::about(judgement, payload, &identity.comment, &fingerprint)
-                    }
-                    _ => question::stock(payload, limits.named_destination, &identity.comment, &fingerprint),
-                };
-                let confirmed = self.agent.consent.confirm(&question).await;
-                let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
-                confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", verdict.rule)))
-            }
-        }
-    }
-
-    /// The identity that a blob names; a client that knows its key from a file may ask before the tokens have shown theirs.
-    async fn find(&self, key: &[u8]) -> Option<Arc<Identity>> {
-        self.agent.providers.look_for(|| self.agent.keyring().find(key, clock::now())).await
     }
 
     async fn judge_management(&mut self) -> Verdict {
@@ -460,29 +393,6 @@ const fn is_management(request: &Request<'_>) -> bool {
             | Request::Lock { .. }
             | Request::Unlock { .. }
     )
-}
-
-const fn ask(payload: &Payload<'_>) -> Ask {
-    match payload {
-        Payload::Raw => Ask::Raw,
-        _ => Ask::Understood,
-    }
-}
-
-/// What the judgement of origins needs to know of a payload.
-fn fact(payload: &Payload<'_>) -> PayloadFact {
-    let user = |user: &[u8]| String::from_utf8_lossy(user).into_owned();
-    match payload {
-        Payload::BoundLogin { login, host_key } => PayloadFact::BoundLogin {
-            user: user(login.user),
-            session_id: login.session_id.to_vec(),
-            hostkey: host_key.to_vec(),
-        },
-        Payload::Login(login) => PayloadFact::Login { user: user(login.user), session_id: login.session_id.to_vec() },
-        Payload::SshSig { .. } => PayloadFact::SshSig,
-        Payload::Certificate(_) => PayloadFact::Certificate,
-        Payload::Raw => PayloadFact::Raw,
-    }
 }
 
 const fn done(success: bool) -> Reply {

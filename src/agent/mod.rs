@@ -13,6 +13,7 @@ mod provider_policy;
 mod providers;
 mod question;
 mod running;
+mod signing;
 pub mod socket;
 
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -27,6 +28,7 @@ use crate::consent::Consent;
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::{Keyring, Lock, Preferences};
 use crate::origin::connection::{Assessor, Listener};
+use crate::origin::ledger::Socket;
 use crate::policy::Preset;
 use crate::policy::websafe::Websafe;
 pub use provider_policy::ProviderPolicy;
@@ -34,8 +36,6 @@ pub use providers::Providers;
 
 /// Descriptors kept free for workers, dialogs and files.
 const RESERVED_DESCRIPTORS: u64 = 64;
-/// What a connection takes at most: its socket, a second one to notice its end, and a hold on the peer's process.
-const DESCRIPTORS_A_CONNECTION: u64 = 3;
 
 /// What the agent is told at its start.
 #[derive(Debug, Clone, Default)]
@@ -116,7 +116,8 @@ impl Agent {
                 Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
                     let agent = Arc::clone(self);
                     // Now: facts about the peer are the better the earlier they are read.
-                    let origin = self.assessor.accept(&stream, &place);
+                    let stream = Arc::new(stream);
+                    let origin = self.assessor.accept(&(Arc::clone(&stream) as Socket), &place);
                     tokio::spawn(async move {
                         connection::serve(&agent, stream, origin).await;
                         drop(seat);
@@ -166,6 +167,5 @@ impl Agent {
 
 fn connection_limit() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
-    let connections = limit.saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_A_CONNECTION;
-    usize::try_from(connections).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS)
+    usize::try_from(limit.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS)
 }

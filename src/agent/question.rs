@@ -32,6 +32,20 @@ pub(super) fn stock(payload: &Payload<'_>, is_restricted: bool, comment: &[u8], 
     question
 }
 
+/// What a signature is for, in a phrase for the dialogs of a token that wants its PIN or a touch.
+pub(super) fn purpose(payload: &Payload<'_>) -> String {
+    match payload {
+        Payload::BoundLogin { login, .. } | Payload::Login(login) => {
+            format!("log in as \"{}\"", text::excerpt(login.user))
+        }
+        Payload::SshSig { namespace } => format!("sign a message (namespace \"{}\")", text::excerpt(namespace)),
+        Payload::Certificate(_) => "sign a certificate".to_owned(),
+        Payload::Sudo(sudo) => format!("become another user by {}", text::excerpt(sudo.service)),
+        Payload::HostKex { .. } => "answer for a server whose host key this is".to_owned(),
+        Payload::Raw => "sign data of unknown meaning".to_owned(),
+    }
+}
+
 fn wish(payload: &Payload<'_>) -> String {
     match payload {
         Payload::BoundLogin { login, .. } => {
@@ -46,6 +60,18 @@ fn wish(payload: &Payload<'_>) -> String {
             let principals = certificate.principals.join(&b',');
             format!("wants a {kind} certificate signed for \"{}\"", text::excerpt(&principals))
         }
+        Payload::Sudo(sudo) => {
+            let command = sudo.command.join(&b' ');
+            format!(
+                "wants to become another user by {} (claimed: \"{}\", of {} on {} in {})",
+                text::excerpt(sudo.service),
+                text::excerpt(&command),
+                text::excerpt(sudo.caller),
+                text::excerpt(sudo.hostname),
+                text::excerpt(sudo.directory),
+            )
+        }
+        Payload::HostKex { .. } => "wants to answer for a server whose host key this is".to_owned(),
         Payload::Raw => "wants a signature over data of unknown meaning".to_owned(),
     }
 }

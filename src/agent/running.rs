@@ -17,6 +17,7 @@ use crate::origin::connection::{Assessor, Listener};
 use crate::origin::evidence::Kind;
 use crate::origin::ledger::Ledger;
 use crate::origin::restart::leave_marker;
+use crate::origin::server;
 use crate::origin::trust::{Role, Trust};
 use crate::policy::Preset;
 
@@ -77,7 +78,8 @@ async fn serve(
     let agent = Agent::new(options.settings, consent, assessor, keyring, providers);
     let _files: Vec<SocketFile> = forwards.iter().map(|socket| SocketFile::new(socket.path.clone(), false)).collect();
     for forward in forwards {
-        let (agent, place) = (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(forward.path) });
+        let (agent, place) =
+            (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(forward.path), label: None });
         tokio::spawn(async move {
             if let Err(error) = agent.serve(forward.listener, place).await {
                 tracing::error!("listener for forwarded requests ended: {error}");
@@ -85,7 +87,7 @@ async fn serve(
         });
     }
     tracing::info!("listening at {}", socket.path.display());
-    let place = Listener { kind: Kind::Agent, path: Some(socket.path) };
+    let place = Listener { kind: Kind::Agent, path: Some(socket.path), label: None };
     let follow = async {
         agent.providers.start().await;
         while let Some(module) = changes.recv().await {
@@ -123,8 +125,11 @@ fn in_runtime_folder(path: &Path) -> PathBuf {
 /// What judges where requests come from. At a path where an agent may have been before, processes older than this one are not trusted to
 /// be where they were then.
 fn assessor(socket: &Path, reused: bool, sockets: Vec<PathBuf>) -> io::Result<Arc<Assessor>> {
-    let (trust, problems) =
-        Trust::open(&["/usr/bin/ssh".into()], &["/usr/bin/ssh-keygen".into(), "/usr/bin/ssh-add".into()]);
+    let mut tools = vec!["/usr/bin/ssh-keygen".into(), "/usr/bin/ssh-add".into()];
+    if rustix::process::getuid().is_root() {
+        tools.extend(server::PROGRAMS.map(PathBuf::from).into_iter().filter(|program| program.exists()));
+    }
+    let (trust, problems) = Trust::open(&["/usr/bin/ssh".into()], &tools);
     problems.iter().for_each(|problem| tracing::info!("{problem}"));
     // Asked for their version now, so that the first login does not wait for the answer, or miss it on a busy machine.
     let programs: Vec<_> = trust.programs().filter(|program| program.role() == Role::Ssh).collect();

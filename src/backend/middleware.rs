@@ -12,6 +12,7 @@ use super::link::Link;
 use super::pin::{Pin, PinPrompt, PinQuestion, TriesLeft};
 use super::{BoxFuture, Place, SignError, Signer};
 use crate::crypto::verify::Verifier;
+use crate::errand::Errand;
 use crate::ipc::{Answer, Assertion, Call, FaultKind, ModuleFault, SecretOctets};
 use crate::protocol::Malformed;
 use crate::protocol::private_key::{PrivateKey, Secret};
@@ -40,7 +41,7 @@ pub struct SecurityKey {
 /// Tells people to touch a key. Dropping what it returns takes the notice away.
 pub trait TouchNotice: Send + Sync {
     /// Shows the notice.
-    fn show(&self, text: &str) -> Box<dyn Send>;
+    fn show(&self, text: &str, errand: &Errand) -> Box<dyn Send>;
 }
 
 impl SecurityKey {
@@ -76,7 +77,7 @@ impl SecurityKey {
         })
     }
 
-    async fn assertion(&self, data: &[u8], pin: Option<&Pin>) -> Result<Answer, SignError> {
+    async fn assertion(&self, data: &[u8], pin: Option<&Pin>, errand: &Errand) -> Result<Answer, SignError> {
         let start = Call::StartMiddleware { library: self.provider.clone() };
         let mut link = Link::start(&self.provider, &start, &[], TOUCH_DEADLINE).await?;
         let call = Call::SignAssertion(Assertion {
@@ -88,12 +89,12 @@ impl SecurityKey {
             pin: pin.map(|pin| SecretOctets(pin.expose_secret().to_vec().into())),
         });
         let _notice = (self.flags & USER_PRESENCE != 0)
-            .then(|| self.notices.show(&format!("Confirm user presence for key {}", self.comment)));
+            .then(|| self.notices.show(&format!("Confirm user presence for key {}", self.comment), errand));
         Ok(link.call(&call, TOUCH_DEADLINE).await?)
     }
 
-    async fn compute(&self, data: &[u8]) -> Result<Vec<u8>, SignError> {
-        let mut answer = self.assertion(data, None).await?;
+    async fn compute(&self, data: &[u8], errand: &Errand) -> Result<Vec<u8>, SignError> {
+        let mut answer = self.assertion(data, None, errand).await?;
         if let Answer::Failed(ModuleFault { kind: FaultKind::NotLoggedIn, .. }) = answer {
             // Asked once: a second wrong PIN in a row has to be the user's own decision.
             let question = PinQuestion {
@@ -102,9 +103,10 @@ impl SecurityKey {
                 key: self.comment.clone(),
                 tries: TriesLeft::NoWarning,
                 after_refusal: false,
+                errand: errand.clone(),
             };
             let pin = self.prompt.ask(question).await?;
-            answer = self.assertion(data, Some(&pin)).await?;
+            answer = self.assertion(data, Some(&pin), errand).await?;
         }
         let fail = |reason: String| SignError::SecurityKey { provider: self.provider.display().to_string(), reason };
         match answer {
@@ -135,8 +137,13 @@ impl SecurityKey {
 }
 
 impl Signer for SecurityKey {
-    fn sign<'a>(&'a self, data: &'a [u8], _wanted: Wanted) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
-        Box::pin(self.compute(data))
+    fn sign<'a>(
+        &'a self,
+        data: &'a [u8],
+        _wanted: Wanted,
+        errand: &'a Errand,
+    ) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+        Box::pin(self.compute(data, errand))
     }
 
     fn place(&self) -> Place {

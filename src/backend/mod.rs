@@ -15,6 +15,7 @@ use serde::Serialize;
 
 pub use link::SUBCOMMAND;
 
+use crate::errand::Errand;
 use crate::protocol::signature::{NoAlgorithm, Wanted};
 
 /// A future that a trait object returns.
@@ -22,10 +23,15 @@ pub type BoxFuture<'a, T> = Pinned<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A private key that can sign, wherever it lives.
 pub trait Signer: Send + Sync {
-    /// Signs `data` and returns the signature blob that goes to the client.
+    /// Signs `data` and returns the signature blob that goes to the client; `errand` is for the people who have to help with it.
     ///
     /// Dropping the future withdraws the request: a dialog it opened closes.
-    fn sign<'a>(&'a self, data: &'a [u8], wanted: Wanted) -> BoxFuture<'a, Result<Vec<u8>, SignError>>;
+    fn sign<'a>(
+        &'a self,
+        data: &'a [u8],
+        wanted: Wanted,
+        errand: &'a Errand,
+    ) -> BoxFuture<'a, Result<Vec<u8>, SignError>>;
 
     /// Where the key lives and how it is, for people.
     fn place(&self) -> Place;

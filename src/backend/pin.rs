@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use secrecy::{ExposeSecret, SecretSlice};
 
 use super::BoxFuture;
+use crate::errand::Errand;
 use crate::ipc::TokenName;
 
 /// A PIN; overwritten when dropped, never printed.
@@ -41,6 +42,8 @@ pub struct PinQuestion {
     pub tries: TriesLeft,
     /// The PIN given before was refused.
     pub after_refusal: bool,
+    /// What the key is to sign for.
+    pub errand: Errand,
 }
 
 /// Asks a person for a PIN. Dropping the future closes the dialog.

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::rsa_sha1::LegacyRsa;
 use super::{BoxFuture, Place, SignError, Signer};
+use crate::errand::Errand;
 use crate::protocol::Malformed;
 use crate::protocol::private_key::{PrivateKey, Secret};
 use crate::protocol::public_key::{Curve, KeyMaterial};
@@ -71,7 +72,12 @@ impl SoftwareKey {
 }
 
 impl Signer for SoftwareKey {
-    fn sign<'a>(&'a self, data: &'a [u8], wanted: Wanted) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+    fn sign<'a>(
+        &'a self,
+        data: &'a [u8],
+        wanted: Wanted,
+        _errand: &'a Errand,
+    ) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
         Box::pin(async move {
             let algorithm = SignatureAlgorithm::choose(&self.public, wanted, data)?;
             let raw = match &self.private {

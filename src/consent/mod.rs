@@ -4,6 +4,7 @@
 //! out, crashes or answers nonsense is a no. Never sees a key or a token.
 
 mod askpass;
+pub mod dialog;
 pub mod pinentry;
 
 use std::ffi::OsString;
@@ -13,7 +14,9 @@ use std::time::Duration;
 use crate::backend::BoxFuture;
 use crate::backend::middleware::TouchNotice;
 use crate::backend::pin::{Pin, PinError, PinPrompt, PinQuestion, TriesLeft};
+use crate::errand::Errand;
 use askpass::Askpass;
+pub use dialog::{Allowed, Dialog};
 use pinentry::Pinentry;
 
 /// How long a dialog stays open when the configuration does not say.
@@ -111,16 +114,22 @@ impl Consent {
     ///
     /// # Errors
     /// Anything but an explicit yes.
-    pub async fn confirm(&self, question: &str) -> Result<(), Refusal> {
+    pub async fn ask(&self, dialog: &Dialog) -> Result<Allowed, Refusal> {
         let front = self.front.as_ref().map_err(|reason| Refusal::NoDialog(reason.clone()))?;
         let _screen = self.screen.lock().await;
         let answer = async {
             match front {
-                Front::Askpass(askpass) => askpass.confirm(question).await,
-                Front::Pinentry(pinentry) => pinentry.confirm(question, self.timeout).await,
+                Front::Askpass(askpass) => askpass.confirm(&dialog.text).await,
+                Front::Pinentry(pinentry) => pinentry.confirm(&dialog.text, self.timeout).await,
             }
         };
-        tokio::time::timeout(self.timeout, answer).await.unwrap_or(Err(Refusal::TimedOut(self.timeout)))
+        let answer = tokio::time::timeout(self.timeout, answer).await;
+        answer.unwrap_or(Err(Refusal::TimedOut(self.timeout))).map(|()| Allowed::Once)
+    }
+
+    /// Tells the person that a key was used; nobody waits for it to be read. It shows where a dialog of this errand would, else in the log.
+    pub fn notify(&self, text: &str, _errand: &Errand) {
+        tracing::info!("{text}");
     }
 
     async fn pin(&self, question: &PinQuestion) -> Result<Pin, PinError> {
@@ -144,7 +153,7 @@ impl Consent {
 }
 
 impl TouchNotice for Consent {
-    fn show(&self, text: &str) -> Box<dyn Send> {
+    fn show(&self, text: &str, _errand: &Errand) -> Box<dyn Send> {
         match &self.front {
             Ok(Front::Askpass(askpass)) => Box::new(askpass.notice(text)),
             _ => {

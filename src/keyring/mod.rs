@@ -169,12 +169,13 @@ impl Keyring {
 mod tests {
     use super::*;
     use crate::backend::{BoxFuture, Place, SignError};
+    use crate::errand::Errand;
     use crate::protocol::public_key::KeyMaterial;
     use crate::protocol::signature::Wanted;
 
     struct Mute;
     impl Signer for Mute {
-        fn sign<'a>(&'a self, _: &'a [u8], _: Wanted) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+        fn sign<'a>(&'a self, _: &'a [u8], _: Wanted, _: &'a Errand) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
             Box::pin(async { Err(SignError::Software) })
         }
         fn place(&self) -> Place {

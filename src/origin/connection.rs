@@ -3,10 +3,9 @@
 //! Evidence is gathered only as far as the judgement hangs on it. What is forwarded by its own saying costs nothing; only a
 //! connection that is local as far as can be seen makes us ask `ssh -G` and read `known_hosts`, once.
 
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::Unknown;
 use super::binds::{BindClaim, BindFault, Binds};
@@ -14,11 +13,13 @@ use super::classify::{Judgement, Origin, classify, needed};
 use super::destination;
 use super::effective_config::EffectiveConfig;
 use super::evidence::{Evidence, Kind, Need, Phase, Program, Request, Setup};
-use super::known_hosts::{self, Answer, HostKey};
-use super::ledger::{Ledger, Place, Standing};
+use super::hosts::Hosts;
+use super::known_hosts::{Answer, HostKey};
+use super::ledger::{Ledger, Place, Socket, Standing};
 use super::peer::{Peer, Process};
 use super::proc::{Namespaces, ProcDir};
-use super::setup::{Asked, Sockets};
+use super::server;
+use super::setup::{Asked, Configs, Sockets};
 use super::ssh_argv::SshCommand;
 use super::trust::{Role, Trust, TrustedFile};
 
@@ -29,6 +30,8 @@ const READING_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Assessor {
     trust: Trust,
+    hosts: Arc<Hosts>,
+    configs: Configs,
     ledger: Mutex<Ledger>,
     sockets: Vec<PathBuf>,
     user: u32,
@@ -42,6 +45,8 @@ pub struct Listener {
     pub kind: Kind,
     /// The socket's path; none for a socket without one.
     pub path: Option<PathBuf>,
+    /// What the user calls it; none for the agent's own socket.
+    pub label: Option<Arc<str>>,
 }
 
 /// A connection.
@@ -53,7 +58,7 @@ pub struct Connection {
     place: Result<Place, Unknown>,
     binds: Binds,
     program: Option<Result<(Program, Arc<TrustedFile>), Unknown>>,
-    config: Option<Result<Asked, Unknown>>,
+    config: Option<Result<Arc<Asked>, Unknown>>,
 }
 
 impl Assessor {
@@ -62,6 +67,8 @@ impl Assessor {
     pub fn new(trust: Trust, ledger: Ledger, sockets: Vec<PathBuf>) -> Self {
         Self {
             trust,
+            hosts: Arc::default(),
+            configs: Configs::default(),
             ledger: Mutex::new(ledger),
             sockets,
             user: rustix::process::getuid().as_raw(),
@@ -72,13 +79,12 @@ impl Assessor {
     /// Takes in a connection just accepted. To be called for every connection in the order of acceptance, also for those that
     /// never say anything: an `ssh` looks whether there is an agent by connecting once.
     ///
-    /// The connection holds one or two descriptors of its own, one of them of the socket; it is to be dropped with the socket,
-    /// or the client will not see it closed.
+    /// Nothing here holds a descriptor: the connection is over when its server lets go of the socket.
     #[must_use]
-    pub fn accept(self: &Arc<Self>, socket: impl AsFd, listener: &Arc<Listener>) -> Connection {
-        let peer = Peer::of(&socket);
+    pub fn accept(self: &Arc<Self>, socket: &Socket, listener: &Arc<Listener>) -> Connection {
+        let peer = Peer::of(socket);
         let place = match &peer.process {
-            Ok(process) => Ok(self.ledger().connected(process.id, &socket)),
+            Ok(process) => Ok(self.ledger().connected(process.id, socket)),
             Err(unknown) => Err(unknown.clone()),
         };
         Connection {
@@ -110,6 +116,9 @@ impl Assessor {
         }
         let version = match file.role() {
             Role::Ssh => Some(file.version().await?),
+            Role::Server => {
+                server::is_before_login(process.arguments.as_ref().map_err(Clone::clone)?).map(|()| None)?
+            }
             Role::Signer | Role::Manager => None,
         };
         Ok((Program { role: file.role(), version }, file))
@@ -151,6 +160,17 @@ impl Connection {
         &self.binds
     }
 
+    /// Where it arrived.
+    #[must_use]
+    pub fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// What is known of hosts.
+    pub(super) fn hosts(&self) -> &Arc<Hosts> {
+        &self.assessor.hosts
+    }
+
     /// Whether requests on this connection are forwarded by what is known without looking further: by the listener, or by a bind that says
     /// so or is at fault.
     #[must_use]
@@ -158,10 +178,25 @@ impl Connection {
         self.listener.kind == Kind::Forward || self.binds.claimed_forward() || self.binds.tainted()
     }
 
-    /// The peer's own configuration, if it is an `ssh` and a judgement has needed it.
+    /// Whether the peer may be a server whose host keys lie here: root's, for no other process has a server's host keys, and a
+    /// connection that nothing was announced on, for servers announce nothing.
+    #[must_use]
+    pub fn may_be_host_key_agent(&self) -> bool {
+        self.peer.user == Some(0) && self.listener.kind == Kind::Agent && self.binds.untouched()
+    }
+
+    /// The peer's own configuration, if it is an `ssh` and a judgement has needed it on this connection.
     #[must_use]
     pub fn config(&self) -> Option<&EffectiveConfig> {
         self.config.as_ref()?.as_ref().ok().map(|asked| &asked.config)
+    }
+
+    /// The peer's own configuration, if a judgement has needed it on this connection or an earlier one of the process.
+    pub(super) fn config_seen(&self) -> Option<Arc<Asked>> {
+        match &self.config {
+            Some(asked) => asked.as_ref().ok().cloned(),
+            None => self.assessor.configs.of(self.process().ok()?),
+        }
     }
 
     /// Judges where a request comes from, looking only at what matters.
@@ -199,7 +234,7 @@ impl Connection {
         }
     }
 
-    fn evidence<'a>(&'a self, request: &'a Request) -> Evidence<'a> {
+    pub(super) fn evidence<'a>(&'a self, request: &'a Request) -> Evidence<'a> {
         let first_session = self.binds.list().first().map(|bind| bind.session_id());
         let program = self
             .program
@@ -255,8 +290,11 @@ impl Connection {
         asked.as_ref().map(|asked| Setup::new(asked, sockets)).map_err(Clone::clone)
     }
 
-    async fn ask_ssh(&self) -> Result<Asked, Unknown> {
+    async fn ask_ssh(&self) -> Result<Arc<Asked>, Unknown> {
         let process = self.process()?;
+        if let Some(asked) = self.assessor.configs.of(process) {
+            return Ok(asked);
+        }
         let looked = self.program.as_ref().ok_or_else(|| Unknown::new("its program was not looked at"))?;
         let (program, file) = looked.as_ref().map_err(Clone::clone)?;
         let version = program.version.ok_or_else(|| Unknown::new("it is not an ssh"))?;
@@ -266,7 +304,7 @@ impl Connection {
         let environment = process.environment()?;
         let directory = process.working_directory().ok();
         let config = destination::query(file, &command, &environment, directory.as_deref()).await?;
-        Ok(Asked::new(config, &environment))
+        Ok(self.assessor.configs.keep(process, Asked::new(config, &environment)))
     }
 
     async fn pin(&self) -> Result<Answer, Unknown> {
@@ -274,12 +312,8 @@ impl Connection {
         let bind = self.binds.list().first().ok_or_else(|| Unknown::new("no session has been announced"))?;
         let key = HostKey::from_wire(bind.hostkey())?;
         let (files, name) = (config.known_hosts.clone(), config.host_name());
-        let reading = tokio::task::spawn_blocking(move || known_hosts::find(&files, &name, &key, SystemTime::now()));
-        match tokio::time::timeout(READING_TIME, reading).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(Unknown::new("known_hosts could not be read")),
-            Err(_) => Err(Unknown::new(format!("known_hosts could not be read within {READING_TIME:?}"))),
-        }
+        let hosts = Arc::clone(&self.assessor.hosts);
+        read_within_time(move || hosts.find(&files, &name, &key)).await
     }
 
     fn note(&self, outcome: Result<(), BindFault>) -> Result<(), BindFault> {
@@ -300,16 +334,22 @@ impl Connection {
     fn remember(&self, judgement: &Judgement) {
         if let (Origin::LocalDirect, Ok(place), [login]) = (judgement.origin, &self.place, self.binds.list()) {
             self.assessor.ledger().found_local(place, login.session_id());
+            if let Some(config) = self.config() {
+                self.assessor.hosts.meet(login.hostkey(), config.names());
+            }
         }
         tracing::debug!(origin = %judgement.origin, reason = %judgement.reason, "judged");
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if let Ok(place) = &self.place {
-            self.assessor.ledger().disconnected(place);
-        }
+/// Reads `known_hosts` on another thread, so that nobody waits for a slow disk but who asked.
+pub(super) async fn read_within_time<A: Send + 'static>(
+    read: impl FnOnce() -> A + Send + 'static,
+) -> Result<A, Unknown> {
+    match tokio::time::timeout(READING_TIME, tokio::task::spawn_blocking(read)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(_)) => Err(Unknown::new("known_hosts could not be read")),
+        Err(_) => Err(Unknown::new(format!("known_hosts could not be read within {READING_TIME:?}"))),
     }
 }
 

@@ -84,10 +84,10 @@ impl Constraints {
                     //= MUST abort parsing, refuse the request
                     name => {
                         let name = text::excerpt(name.as_bytes());
-                        return Err(Malformed(format!("constraint \"{name}\" is not known for this kind of key")));
+                        return Err(Malformed::new(format!("constraint \"{name}\" is not known for this kind of key")));
                     }
                 },
-                code => return Err(Malformed(format!("constraint {code} is not known"))),
+                code => return Err(Malformed::new(format!("constraint {code} is not known"))),
             }
         }
         constraints.destinations = destinations.unwrap_or_default();
@@ -101,7 +101,7 @@ fn certificates(reader: &mut Reader<'_>) -> Result<AssociatedCertificates, Malfo
     let mut certificates = Vec::new();
     while !list.is_empty() {
         if certificates.len() == MAX_CERTIFICATES {
-            return Err(Malformed(format!("more than {MAX_CERTIFICATES} certificates")));
+            return Err(Malformed::new(format!("more than {MAX_CERTIFICATES} certificates")));
         }
         let key = PublicKey::from_blob(list.string()?)?;
         if key.certificate().is_none() {

@@ -50,7 +50,7 @@ pub fn parse(reader: &mut Reader<'_>) -> Result<Vec<DestinationConstraint>, Malf
     let mut constraints = Vec::new();
     while !list.is_empty() {
         if constraints.len() == MAX_CONSTRAINTS {
-            return Err(Malformed(format!("more than {MAX_CONSTRAINTS} destination constraints")));
+            return Err(Malformed::new(format!("more than {MAX_CONSTRAINTS} destination constraints")));
         }
         constraints.push(constraint(Reader::new(list.string()?))?);
     }
@@ -84,7 +84,7 @@ fn hop(mut reader: Reader<'_>) -> Result<(Option<String>, Hop), Malformed> {
         return Err(Malformed::new("destination constraint with a hop of a kind that is not known"));
     }
     if user.len() > MAX_USER {
-        return Err(Malformed(format!("destination constraint with a user pattern above {MAX_USER} octets")));
+        return Err(Malformed::new(format!("destination constraint with a user pattern above {MAX_USER} octets")));
     }
     let mut keys = Vec::new();
     while !reader.is_empty() {

@@ -15,15 +15,17 @@ pub mod session_bind;
 pub mod signature;
 pub mod wire;
 
+use std::borrow::Cow;
+
 /// A request, key or constraint that is not what the protocol allows.
 ///
 /// The text says what was wrong, for the log, on one line and shortly whatever the peer sent; the peer only ever sees a failure reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Malformed(pub String);
+pub struct Malformed(Cow<'static, str>);
 
 impl Malformed {
-    pub(crate) fn new(reason: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: impl Into<Cow<'static, str>>) -> Self {
         Self(reason.into())
     }
 }

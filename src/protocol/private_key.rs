@@ -77,7 +77,7 @@ impl<'a> PrivateKey<'a> {
             _ if name.starts_with("ecdsa-sha2-nistp") => ecdsa(reader, name, certificate),
             //= RFC 9987 section 5.2: If an agent does not recognise the type name in a request to add a key, then it
             //= MUST respond with an SSH_AGENT_FAILURE reply.
-            _ => Err(Malformed(format!("keys of type \"{}\" are not supported", text::excerpt(name.as_bytes())))),
+            _ => Err(Malformed::new(format!("keys of type \"{}\" are not supported", text::excerpt(name.as_bytes())))),
         }
     }
 }

@@ -147,7 +147,7 @@ impl<'a> Request<'a> {
             },
             //= RFC 9987 section 8.1.1: Message number 0 is also reserved and MUST NOT be used.
             //= RFC 9987 section 8.1.1: MUST NOT be used by generic implementations
-            number => return Err(Malformed(format!("request type {number} is not known"))),
+            number => return Err(Malformed::new(format!("request type {number} is not known"))),
         })
     }
 }

@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
     pub fn finish(self) -> Result<(), Malformed> {
         match self.rest.len() {
             0 => Ok(()),
-            left => Err(Malformed(format!("{left} octets left over"))),
+            left => Err(Malformed::new(format!("{left} octets left over"))),
         }
     }
 }

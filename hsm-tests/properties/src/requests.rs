@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use hardkey::backend::Signer as _;
 use hardkey::backend::software::SoftwareKey;
 use hardkey::crypto::verify::Verifier;
+use hardkey::errand::Errand;
 use hardkey::protocol::constraint::Subject;
 use hardkey::protocol::private_key::{PrivateKey, Secret};
 use hardkey::protocol::public_key::{KeyMaterial, PublicKey};
@@ -86,7 +87,7 @@ fn accepted(sent: &PrivateKey<'_>, key: &SoftwareKey) {
     public_key::understood(&listed, blob);
 
     let data = b"any data";
-    let signature = wait_for(key.sign(data, Wanted { flags: FLAG_RSA_SHA2_512, sha1: false }))
+    let signature = wait_for(key.sign(data, Wanted { flags: FLAG_RSA_SHA2_512, sha1: false }, &Errand::default()))
         .expect("a signature of an accepted key");
     let verifier = Verifier::new(listed.material()).expect("an accepted key's numbers");
     assert_eq!(verifier.verify_blob(data, &signature), Ok(()));

@@ -84,7 +84,9 @@ impl Store {
         }
         if !binds.is_empty() {
             let passing: Vec<_> = binds.iter().map(|bind| passing(bind)).collect();
-            for (title, path) in [("passes", passing.clone()), ("passes twice", passing.repeat(2))] {
+            for (title, path) in
+                [("passes", passing.clone()), ("passes twice", [passing.clone(), passing.clone()].concat())]
+            {
                 let start = Body::new(0).string(&constraints).string(&key).string(&data);
                 let body = path.iter().fold(start, |body, bind| body.string(bind));
                 self.put("session_bind", &format!("{name}, {title}"), body.bytes().split_off(1));

@@ -10,6 +10,7 @@ use super::token::{Token, Work};
 use super::uri::Uri;
 use crate::backend::{BoxFuture, Place, SignError, Signer};
 use crate::crypto::verify::Verifier;
+use crate::errand::Errand;
 use crate::ipc::{KeyName, KeySeen, Mechanism, TokenName};
 use crate::protocol::public_key::{Curve, PublicKey};
 use crate::protocol::signature::{SignatureAlgorithm, Wanted};
@@ -64,9 +65,15 @@ impl TokenKey {
         self.token.name()
     }
 
-    async fn compute(&self, algorithm: SignatureAlgorithm, data: &[u8]) -> Result<Vec<u8>, SignError> {
+    async fn compute(&self, algorithm: SignatureAlgorithm, data: &[u8], errand: &Errand) -> Result<Vec<u8>, SignError> {
         let (mechanism, input) = prepare(algorithm, data, self.hashes_itself.load(Ordering::Relaxed));
-        let work = |mechanism, input| Work { key: self.name.clone(), label: self.label.clone(), mechanism, input };
+        let work = |mechanism, input| Work {
+            key: self.name.clone(),
+            label: self.label.clone(),
+            mechanism,
+            input,
+            errand: errand.clone(),
+        };
         match self.token.sign(work(mechanism, input)).await {
             Err(SignError::Token(TokenError::Mechanism { .. })) if mechanism == Mechanism::RsaPkcs => {
                 self.hashes_itself.store(true, Ordering::Relaxed);
@@ -79,10 +86,15 @@ impl TokenKey {
 }
 
 impl Signer for TokenKey {
-    fn sign<'a>(&'a self, data: &'a [u8], wanted: Wanted) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
+    fn sign<'a>(
+        &'a self,
+        data: &'a [u8],
+        wanted: Wanted,
+        errand: &'a Errand,
+    ) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
         Box::pin(async move {
             let algorithm = SignatureAlgorithm::choose(self.public.material(), wanted, data)?;
-            let raw = self.compute(algorithm, data).await?;
+            let raw = self.compute(algorithm, data, errand).await?;
             self.verifier
                 .verify_raw(algorithm, data, &raw)
                 .map_err(|_| TokenError::WrongSignature { module: self.module.clone(), key: self.label.clone() })?;

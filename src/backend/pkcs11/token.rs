@@ -10,6 +10,7 @@ use super::pool::Lease;
 use super::unlock::PinState;
 use crate::backend::SignError;
 use crate::backend::pin::{Pin, PinError, PinSource, TriesLeft};
+use crate::errand::Errand;
 use crate::ipc::{
     Answer, Call, FaultKind, KeyName, KeySeen, Mechanism, ModuleFault, SecretOctets, TokenName, TokenSeen,
 };
@@ -46,6 +47,7 @@ pub(super) struct Work {
     pub(super) label: String,
     pub(super) mechanism: Mechanism,
     pub(super) input: Vec<u8>,
+    pub(super) errand: Errand,
 }
 
 impl Token {
@@ -85,7 +87,7 @@ impl Token {
     }
 
     pub(super) async fn sign(self: &Arc<Self>, work: Work) -> Result<Vec<u8>, SignError> {
-        self.unlock(&work.label).await?;
+        self.unlock(&work.label, &work.errand).await?;
         let module = self.module()?;
         let work = Arc::new(work);
         let mut fresh_start_left = true;

@@ -14,6 +14,7 @@ use super::pool::Lease;
 use super::token::{Attempt, Token, octets};
 use crate::backend::SignError;
 use crate::backend::pin::{Pin, PinError, PinQuestion, TriesLeft, is_same};
+use crate::errand::Errand;
 use crate::ipc::{Answer, Call, FaultKind, TokenSeen};
 
 /// How often in a row the outcome of presenting an accepted PIN may stay unknown before the PIN is forgotten. It was right a while ago, so
@@ -65,7 +66,7 @@ impl Token {
     }
 
     /// Sees to it that there is a PIN that workers can log in with, where one is needed. `key` names the key in the question.
-    pub(super) async fn unlock(self: &Arc<Self>, key: &str) -> Result<(), SignError> {
+    pub(super) async fn unlock(self: &Arc<Self>, key: &str, errand: &Errand) -> Result<(), SignError> {
         if self.seen(|seen| !seen.login_required || seen.protected_path) {
             return Ok(());
         }
@@ -83,7 +84,7 @@ impl Token {
             (false, Some(failure)) => return Err(failure.into()),
             (false, None) => {}
         }
-        let result = self.obtain(key).await;
+        let result = self.obtain(key, errand).await;
         if let Err(SignError::Pin(failure)) = &result {
             self.pin(|pin| {
                 pin.failures += 1;
@@ -94,7 +95,7 @@ impl Token {
     }
 
     /// Gets a PIN from its source or a person and presents it.
-    async fn obtain(self: &Arc<Self>, key: &str) -> Result<(), SignError> {
+    async fn obtain(self: &Arc<Self>, key: &str, errand: &Errand) -> Result<(), SignError> {
         let module = self.module()?;
         if self.tries() == TriesLeft::Locked {
             // Somebody may have unblocked it since, and looking costs no try.
@@ -115,6 +116,7 @@ impl Token {
             key: key.to_owned(),
             tries: self.tries(),
             after_refusal: self.pin(|pin| matches!(pin.last_failure, Some(PinError::Incorrect { .. }))),
+            errand: errand.clone(),
         };
         let pin = module.prompt.ask(question).await?;
         self.present(Arc::new(pin), true).await

@@ -1,0 +1,15 @@
+//! What a signature is for, told along with it to whoever may have to trouble a person on its behalf.
+//!
+//! A token that wants its PIN or a touch knows nothing of clients; with the errand its question can say what for, and open where the person
+//! sits who waits for the answer.
+
+use crate::origin::peer::ProcessId;
+
+/// What a request is for, and who waits for it.
+#[derive(Debug, Clone, Default)]
+pub struct Errand {
+    /// A phrase fit to be shown, such as `log in as "git" at github.com`; empty when there is nothing to say.
+    pub purpose: String,
+    /// The process that asks; none when it is not known, or when the agent acts on its own.
+    pub asker: Option<ProcessId>,
+}
