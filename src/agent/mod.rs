@@ -10,6 +10,7 @@ mod crowd;
 mod handler;
 pub mod inventory;
 pub mod log;
+mod log_quota;
 pub mod policies;
 pub mod process;
 mod provider_policy;
@@ -66,8 +67,8 @@ pub struct Agent {
     /// How many connections there may be, at all listeners together.
     seats: Arc<Semaphore>,
     crowd: Arc<Crowd>,
-    /// How many passphrases are tried at the same time: a wrong one delays no other connection, but guessing in parallel gains nothing.
-    unlocking: Semaphore,
+    /// How many passphrases are compared at the same time, which takes CPU.
+    comparing: Semaphore,
     providers: Providers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
@@ -92,7 +93,7 @@ impl Agent {
             keyring,
             lock: Mutex::default(),
             preferences: Mutex::default(),
-            unlocking: Semaphore::new(2),
+            comparing: Semaphore::new(2),
             providers,
             consent,
             assessor,
@@ -131,13 +132,18 @@ impl Agent {
                     let stream = Arc::new(stream);
                     let origin = Box::new(self.assessor.accept(&(Arc::clone(&stream) as Socket), &place));
                     let visitor = self.crowd.enter();
-                    tokio::spawn(async move {
+                    let client = origin.peer().id();
+                    tokio::spawn(log_quota::on_behalf_of(client, async move {
                         connection::serve(&agent, stream, origin).await;
                         drop((seat, visitor));
-                    });
+                    }));
                 }
-                Ok(peer) => tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid()),
-                Err(error) => tracing::warn!(%error, "cannot tell who connects; connection closed"),
+                Ok(peer) => log_quota::turned_away(|| {
+                    tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid());
+                }),
+                Err(error) => log_quota::turned_away(|| {
+                    tracing::warn!(%error, "cannot tell who connects; connection closed");
+                }),
             }
         }
     }
