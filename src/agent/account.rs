@@ -1,5 +1,6 @@
 //! The account of one request, gathered as it passes the rooms, and given to the audit log at its end.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,8 +12,9 @@ use crate::audit::{Audit, Unwritten};
 use crate::backend::pin::Witness;
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::Identity;
-use crate::origin::classify::Judgement;
+use crate::origin::classify::{Judgement, Origin};
 use crate::origin::connection::Connection;
+use crate::origin::facts::{self, Certainty, Facts};
 use crate::protocol::payload::Payload;
 use crate::protocol::public_key::PublicKey;
 use crate::protocol::request::Request;
@@ -98,7 +100,7 @@ impl Account {
         });
         let via = via.collect();
         let host = match judgement.origin {
-            crate::origin::classify::Origin::LocalDirect => origin.config().map(|config| {
+            Origin::LocalDirect => origin.config().map(|config| {
                 let host = text::excerpt(config.host_key_alias.as_deref().unwrap_or(&config.hostname).as_bytes());
                 if config.port == 22 { host } else { format!("[{host}]:{}", config.port) }
             }),
@@ -110,6 +112,25 @@ impl Account {
             record.via = via;
             if let (Some(request), Some(host)) = (&mut record.request, host) {
                 request.host = Some(host);
+            }
+        });
+    }
+
+    /// What was found out for a person who is asked.
+    pub(super) fn facts(&mut self, facts: &Facts) {
+        let name = |hop: &facts::Hop| hop.host.names.first().map(|name| text::excerpt(name.name.as_bytes()));
+        self.note(|record| {
+            for (via, hop) in record.via.iter_mut().zip(&facts.hops) {
+                via.host = name(hop);
+            }
+            let target = facts.target.as_ref().filter(|target| target.certainty == Certainty::Proved);
+            if let (Some(request), Some(target)) = (&mut record.request, target) {
+                request.host = request.host.take().or_else(|| name(target));
+                request.host_key.get_or_insert_with(|| target.host.fingerprint.clone());
+            }
+            if let (Some(peer), Ok(asker)) = (&mut record.peer, &facts.asker) {
+                let parents = asker.ancestors.iter();
+                peer.parents = parents.filter_map(|parent| Some(shown(parent.executable.as_deref()?))).collect();
             }
         });
     }
@@ -195,10 +216,14 @@ fn peer(origin: &Connection) -> Peer {
     Peer {
         pid: process.map(|process| process.id.pid),
         uid: peer.user,
-        program: program.map(|program| cut(&text::escape(program.path.as_os_str().as_encoded_bytes()))),
+        program: program.map(|program| shown(&program.path)),
         terminal: process.and_then(|process| process.terminal()).map(|terminal| terminal.name),
         parents: Vec::new(),
     }
+}
+
+fn shown(path: &Path) -> String {
+    cut(&text::escape(path.as_os_str().as_encoded_bytes()))
 }
 
 fn named(blob: &[u8]) -> Option<Key> {

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use super::account::Account;
 use super::handler::Handler;
-use super::question;
+use super::question::{self, Case, KeyLine};
 use crate::audit::record::Consented;
 use crate::clock;
-use crate::consent::Dialog;
+use crate::consent::{Dialog, dialog::Source};
 use crate::errand::Errand;
 use crate::keyring::Identity;
+use crate::origin::classify::{Judgement, Origin};
 use crate::origin::evidence::{PayloadFact, Request as Question};
+use crate::origin::facts::Facts;
 use crate::policy::{self, Action, Ask, KeyLimits, Preset, destination};
-use crate::protocol::payload::Payload;
+use crate::protocol::payload::{MessageDigest, Payload};
 use crate::protocol::request::Sign;
 use crate::protocol::signature::Wanted;
 use crate::text;
@@ -44,8 +46,8 @@ impl Handler<'_> {
         account.key(&identity);
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
         self.agent.settings.websafe.permits(&identity.public, &payload)?;
-        let errand = Errand { purpose: question::purpose(&payload), asker: self.origin.peer().id() };
-        self.consent(&identity, &payload, &errand, account).await?;
+        let mut errand = Errand { purpose: question::purpose(&payload), asker: self.origin.peer().id() };
+        self.consent(&identity, &payload, sign.data, &mut errand, account).await?;
         let wanted = Wanted { flags: sign.flags, sha1: self.agent.settings.preset == Preset::Openssh };
         let signature = identity.signer.sign(sign.data, wanted, &errand).await?;
         // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
@@ -67,7 +69,8 @@ impl Handler<'_> {
         &mut self,
         identity: &Identity,
         payload: &Payload<'_>,
-        errand: &Errand,
+        data: &[u8],
+        errand: &mut Errand,
         account: &mut Account,
     ) -> Result<(), Refused> {
         let settings = &self.agent.settings;
@@ -82,26 +85,73 @@ impl Handler<'_> {
         };
         if let Some(judgement) = &judgement {
             account.judgement(judgement, &self.origin);
+            if let (Origin::LocalDirect, Some(login), Some(config)) =
+                (judgement.origin, payload.login(), self.origin.config())
+            {
+                errand.purpose = question::purpose_of_login(login.user, &config.hostname);
+            }
         }
         account.rule(verdict.rule);
         match verdict.action {
             Action::Allow => Ok(()),
             Action::Deny => Err(Refused::because(verdict.rule)),
             Action::Confirm => {
-                let fingerprint = settings.fingerprint_hash.of(&identity.public);
-                let text = match &judgement {
-                    Some(judgement) if !judgement.origin.is_local() => {
-                        question::about(judgement, payload, &identity.comment, &fingerprint)
+                let dialog = match &judgement {
+                    Some(judgement) => self.dialog(judgement, identity, payload, data, errand, account).await,
+                    None => {
+                        let fingerprint = settings.fingerprint_hash.of(&identity.public);
+                        let text = question::stock(payload, limits.named_destination, &identity.comment, &fingerprint);
+                        Dialog { text, errand: errand.clone(), ..Dialog::default() }
                     }
-                    _ => question::stock(payload, limits.named_destination, &identity.comment, &fingerprint),
                 };
-                let dialog = Dialog { text, errand: errand.clone(), ..Dialog::default() };
                 let confirmed = self.agent.consent.ask(&dialog).await.map(drop);
                 account.consent(if confirmed.is_ok() { Consented::Once } else { Consented::No });
                 let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
                 confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", verdict.rule)))
             }
         }
+    }
+
+    /// What is put before a person, once it is found out all that there is to say.
+    async fn dialog(
+        &self,
+        judgement: &Judgement,
+        identity: &Identity,
+        payload: &Payload<'_>,
+        data: &[u8],
+        errand: &mut Errand,
+        account: &mut Account,
+    ) -> Dialog {
+        let facts = self.origin.facts(&Question::Sign(fact(payload)), judgement).await;
+        account.facts(&facts);
+        let fingerprint = self.agent.settings.fingerprint_hash.of(&identity.public);
+        let key = KeyLine {
+            public: &identity.public,
+            comment: &identity.comment,
+            fingerprint: &fingerprint,
+            place: identity.signer.place(),
+        };
+        let file = self.signed_file(judgement, data).await;
+        let case = Case { judgement, facts: &facts, payload, file, key };
+        errand.purpose = case.purpose();
+        Dialog { text: case.text(), errand: errand.clone(), source: self.source(&facts), ..Dialog::default() }
+    }
+
+    /// The file that a local `ssh-keygen` signs, if it can be found.
+    async fn signed_file(&self, judgement: &Judgement, data: &[u8]) -> Option<question::file::SignedFile> {
+        let digest = MessageDigest::of(data).filter(|_| judgement.origin == Origin::LocalTool)?;
+        let process = self.origin.peer().process.as_ref().ok()?;
+        let arguments = process.arguments.as_ref().ok()?;
+        question::file::find(arguments, process.working_directory().ok(), &digest).await
+    }
+
+    /// Whom a person silences who has enough of this.
+    fn source(&self, facts: &Facts) -> Option<Source> {
+        if let (Some(bind), Some(name)) = (self.origin.binds().list().first(), question::first_hop(facts)) {
+            return Some(Source::Hop { session: bind.session_id().to_vec(), name });
+        }
+        let program = facts.asker.as_ref().ok()?.executable.as_ref()?;
+        Some(Source::Program(text::escape(program.as_os_str().as_encoded_bytes())))
     }
 
     /// The identity that a blob names; a client that knows its key from a file may ask before the tokens have shown theirs.
