@@ -79,13 +79,15 @@ impl Lab {
         for key in [&self.work, &self.careful] {
             text = text.replace(key.public().fingerprint(), "SHA256:(key)");
         }
-        let test = std::env::current_exe().expect("this program");
-        let test = test.file_name().expect("its name").to_string_lossy().into_owned();
+        let program = std::env::current_exe().expect("this program");
+        let folder = program.parent().expect("its folder").display().to_string();
+        let test = program.file_name().expect("its name").to_string_lossy().into_owned();
         let lines = text.lines().map(|line| {
-            // Whoever started the tests is nobody's business.
-            let line = match (line.starts_with("from  "), line.find(&test)) {
-                (true, Some(at)) => format!("{}TEST", &line[..at]),
-                _ => line.to_owned(),
+            // Where the tests are and who started them is nobody's business.
+            let line = match (line.find(&test), line.find(&folder)) {
+                (Some(at), None) => format!("{}TEST", &line[..at]),
+                (_, Some(at)) => format!("{}TEST", &line[..at]),
+                (None, None) => line.to_owned(),
             };
             match line.split_once("  (pid ") {
                 Some((line, _)) => format!("{line}  (pid N)"),

@@ -56,7 +56,10 @@ impl Case<'_> {
         }
         self.wish(&mut lines);
         if matches!(self.judgement.origin, Origin::Unknown | Origin::ForwardedUnverified) {
-            lines.push(Line::spare(1, format!("why   {}", line(&self.judgement.reason, LONGEST_CHAIN))));
+            let reason = &self.judgement.reason;
+            // The headline says so already.
+            let reason = reason.strip_prefix("may come from elsewhere: ").unwrap_or(reason).replace('"', "'");
+            lines.push(Line::spare(1, format!("why   {}", line(&reason, LONGEST_CHAIN))));
         }
         self.key(&mut lines);
         fit(lines)
@@ -142,10 +145,12 @@ impl Case<'_> {
             Payload::SshSig { namespace } => {
                 let what = if *namespace == b"git" { "a git signature" } else { "a signature" };
                 let seen = match &self.file {
-                    Some(file) => format!("of file {}", quoted(&file.name)),
-                    None => "content not visible".to_owned(),
+                    // git names a file of its own, which says nothing.
+                    Some(_) if *namespace == b"git" => String::new(),
+                    Some(file) => format!(", of file {}", quoted(&file.name)),
+                    None => ", content not visible".to_owned(),
                 };
-                lines.push(Line::needed(format!("sign  {what} (namespace {}), {seen}", quoted(namespace))));
+                lines.push(Line::needed(format!("sign  {what} (namespace {}){seen}", quoted(namespace))));
                 if let Some(file) = &self.file {
                     lines.push(Line::spare(1, format!("      which begins {}", quoted(&file.title))));
                 }
