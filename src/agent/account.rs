@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Agent;
 use super::handler::shown_provider;
+use super::question;
 use super::signing::Refused;
 use crate::audit::record::{Consented, Event, Hop, Key, Outcome, Peer, Record, Signed, Token};
 use crate::audit::{Audit, Unwritten};
@@ -145,6 +146,11 @@ impl Account {
         self.note(|record| record.consent = Some(consent));
     }
 
+    /// What there is so far, for the record of something that came with it.
+    pub(super) fn so_far(&self) -> Record {
+        self.record.as_deref().cloned().unwrap_or_default()
+    }
+
     /// It is refused already, even if the client does not stay to hear it.
     pub(super) fn refused(&mut self, reason: &str) {
         self.note(|record| (record.outcome, record.reason) = (Outcome::Refused, Some(reason.to_owned())));
@@ -231,24 +237,24 @@ fn named(blob: &[u8]) -> Option<Key> {
 }
 
 fn signed(payload: &Payload<'_>) -> Signed {
-    let of = |kind: &str| Signed { kind: kind.to_owned(), ..Signed::default() };
+    let mut signed = Signed { kind: question::kind(payload).to_owned(), ..Signed::default() };
     match payload {
         Payload::BoundLogin { login, host_key } => {
-            Signed { user: Some(text::excerpt(login.user)), host_key: Some(fingerprint(host_key)), ..of("bound-login") }
+            signed.user = Some(text::excerpt(login.user));
+            signed.host_key = Some(fingerprint(host_key));
         }
-        Payload::Login(login) => Signed { user: Some(text::excerpt(login.user)), ..of("login") },
-        Payload::SshSig { namespace, .. } => Signed { namespace: Some(text::excerpt(namespace)), ..of("sshsig") },
+        Payload::Login(login) => signed.user = Some(text::excerpt(login.user)),
+        Payload::SshSig { namespace } => signed.namespace = Some(text::excerpt(namespace)),
         Payload::Certificate(certificate) => {
-            let principals = certificate.principals.iter().map(|principal| text::excerpt(principal)).collect();
-            Signed { principals, ..of("certificate") }
+            signed.principals = certificate.principals.iter().map(|principal| text::excerpt(principal)).collect();
         }
         Payload::Sudo(sudo) => {
-            let command = sudo.command.join(&b' ');
-            Signed { user: Some(text::excerpt(sudo.user)), command: Some(text::excerpt(&command)), ..of("sudo") }
+            signed.user = Some(text::excerpt(sudo.user));
+            signed.command = Some(text::excerpt(&sudo.command.join(&b' ')));
         }
-        Payload::HostKex { .. } => of("host-kex"),
-        Payload::Raw => of("raw"),
+        Payload::HostKex { .. } | Payload::Raw => {}
     }
+    signed
 }
 
 /// The fingerprint of a host key; of one that cannot be read, that it is none.

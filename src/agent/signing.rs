@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use super::account::Account;
+use super::asking::Asking;
 use super::handler::Handler;
-use super::question::{self, Case, KeyLine};
-use crate::audit::record::Consented;
+use super::policies::InForce;
+use super::question;
 use crate::clock;
-use crate::consent::{Dialog, dialog::Source};
 use crate::errand::Errand;
 use crate::keyring::Identity;
 use crate::origin::classify::{Judgement, Origin};
 use crate::origin::evidence::{PayloadFact, Request as Question};
-use crate::origin::facts::Facts;
 use crate::policy::asked::{Asked, KeyFacts, Kind};
 use crate::policy::{Action, KeyLimits, Policy, Preset, Requirements, destination};
-use crate::protocol::payload::{MessageDigest, Payload};
+use crate::protocol::payload::Payload;
 use crate::protocol::request::Sign;
 use crate::protocol::signature::Wanted;
 use crate::text;
@@ -48,8 +47,9 @@ impl Handler<'_> {
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
         self.agent.settings.websafe.permits(&identity.public, &payload)?;
         let mut errand = Errand { purpose: question::purpose(&payload), asker: self.origin.peer().id() };
-        let policy = self.agent.policies.current().policy;
-        self.consent(&policy, &identity, &payload, sign.data, &mut errand, account).await?;
+        let InForce { policy, generation } = self.agent.policies.current();
+        let request = Asking { identity: &identity, payload: &payload, data: sign.data, generation };
+        self.consent(&policy, &request, &mut errand, account).await?;
         let wanted = Wanted { flags: sign.flags, sha1: policy.preset() == Preset::Openssh };
         let signature = identity.signer.sign(sign.data, wanted, &errand).await?;
         // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
@@ -70,13 +70,11 @@ impl Handler<'_> {
     async fn consent(
         &mut self,
         policy: &Policy,
-        identity: &Identity,
-        payload: &Payload<'_>,
-        data: &[u8],
+        request: &Asking<'_>,
         errand: &mut Errand,
         account: &mut Account,
     ) -> Result<(), Refused> {
-        let settings = &self.agent.settings;
+        let Asking { identity, payload, .. } = *request;
         let limits = KeyLimits {
             confirm: identity.confirm,
             named_destination: !identity.destinations.is_empty(),
@@ -100,16 +98,7 @@ impl Handler<'_> {
         match verdict.action {
             Action::Deny => Err(Refused(reason.cited())),
             action if action.demands(Requirements::CONFIRM) => {
-                let dialog = match &judgement {
-                    Some(judgement) => self.dialog(judgement, identity, payload, data, errand, account).await,
-                    None => {
-                        let fingerprint = settings.fingerprint_hash.of(&identity.public);
-                        let text = question::stock(payload, limits.named_destination, &identity.comment, &fingerprint);
-                        Dialog { text, errand: errand.clone(), ..Dialog::default() }
-                    }
-                };
-                let confirmed = self.agent.consent.ask(&dialog).await.map(drop);
-                account.consent(if confirmed.is_ok() { Consented::Once } else { Consented::No });
+                let confirmed = self.confirm(request, judgement.as_ref(), verdict.remember, errand, account).await;
                 let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
                 confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", reason.cited())))
             }
@@ -133,48 +122,6 @@ impl Handler<'_> {
         }
     }
 
-    /// What is put before a person, once it is found out all that there is to say.
-    async fn dialog(
-        &self,
-        judgement: &Judgement,
-        identity: &Identity,
-        payload: &Payload<'_>,
-        data: &[u8],
-        errand: &mut Errand,
-        account: &mut Account,
-    ) -> Dialog {
-        let facts = self.origin.facts(&Question::Sign(fact(payload)), judgement).await;
-        account.facts(&facts);
-        let fingerprint = self.agent.settings.fingerprint_hash.of(&identity.public);
-        let key = KeyLine {
-            public: &identity.public,
-            comment: &identity.comment,
-            fingerprint: &fingerprint,
-            place: identity.signer.place(),
-        };
-        let file = self.signed_file(judgement, data).await;
-        let case = Case { judgement, facts: &facts, payload, file, key };
-        errand.purpose = case.purpose();
-        Dialog { text: case.text(), errand: errand.clone(), source: self.source(&facts), ..Dialog::default() }
-    }
-
-    /// The file that a local `ssh-keygen` signs, if it can be found.
-    async fn signed_file(&self, judgement: &Judgement, data: &[u8]) -> Option<question::file::SignedFile> {
-        let digest = MessageDigest::of(data).filter(|_| judgement.origin == Origin::LocalTool)?;
-        let process = self.origin.peer().process.as_ref().ok()?;
-        let arguments = process.arguments.as_ref().ok()?;
-        question::file::find(arguments, process.working_directory().ok(), &digest).await
-    }
-
-    /// Whom a person silences who has enough of this.
-    fn source(&self, facts: &Facts) -> Option<Source> {
-        if let (Some(bind), Some(name)) = (self.origin.binds().list().first(), question::first_hop(facts)) {
-            return Some(Source::Hop { session: bind.session_id().to_vec(), name });
-        }
-        let program = facts.asker.as_ref().ok()?.executable.as_ref()?;
-        Some(Source::Program(text::escape(program.as_os_str().as_encoded_bytes())))
-    }
-
     /// The identity that a blob names; a client that knows its key from a file may ask before the tokens have shown theirs.
     async fn find(&self, key: &[u8]) -> Option<Arc<Identity>> {
         self.agent.providers.look_for(|| self.agent.keyring().find(key, clock::now())).await
@@ -194,7 +141,7 @@ const fn kind(payload: &Payload<'_>) -> Kind {
 }
 
 /// What the judgement of origins needs to know of a payload.
-fn fact(payload: &Payload<'_>) -> PayloadFact {
+pub(super) fn fact(payload: &Payload<'_>) -> PayloadFact {
     let user = |user: &[u8]| String::from_utf8_lossy(user).into_owned();
     match payload {
         Payload::BoundLogin { login, host_key } => PayloadFact::BoundLogin {

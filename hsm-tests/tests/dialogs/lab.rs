@@ -44,11 +44,6 @@ impl Lab {
         lab
     }
 
-    /// The public key without its private one beside it.
-    pub(crate) fn public(&self, name: &str) -> PathBuf {
-        self.home.path(format!("public/{name}.pub"))
-    }
-
     /// A shell script on this machine; `$CONFIG` is the configuration of `ssh`, `$PUBLIC` the folder of public keys.
     pub(crate) fn script(&self, agent: &Path, script: &str) -> Task {
         let task = self.home.command("sh").env("SSH_AUTH_SOCK", agent).args(["-c", script]);

@@ -30,6 +30,8 @@ pub(super) struct Case<'a> {
     /// What a local program signs, if that was found.
     pub(super) file: Option<SignedFile>,
     pub(super) key: KeyLine<'a>,
+    /// What the button for a longer yes means, where there is one.
+    pub(super) longer: Option<String>,
 }
 
 /// The key, as far as it is shown.
@@ -195,6 +197,7 @@ impl Case<'_> {
             _ => None,
         };
         lines.extend(next.map(|next| Line::spare(4, next.to_owned())));
+        lines.extend(self.longer.as_ref().map(|longer| Line::needed(longer.clone())));
         // In the words of stock ssh-agent, by which programs and people find the key.
         lines.push(Line::needed(format!("Allow use of key {}?", field(comment))));
         lines.push(Line::needed(format!("Key fingerprint {fingerprint}.")));
@@ -253,6 +256,24 @@ fn host(host: &Host) -> String {
         Some(name) => field(name.name.as_bytes()),
         None => format!("unknown host {}", host.fingerprint),
     }
+}
+
+/// The word for what is signed, in the audit log and in rules.
+pub(super) const fn kind(payload: &Payload<'_>) -> &'static str {
+    match payload {
+        Payload::BoundLogin { .. } => "bound-login",
+        Payload::Login(_) => "login",
+        Payload::SshSig { .. } => "sshsig",
+        Payload::Certificate(_) => "certificate",
+        Payload::Sudo(_) => "sudo",
+        Payload::HostKex { .. } => "host-kex",
+        Payload::Raw => "raw",
+    }
+}
+
+/// Text from elsewhere as one field of a text for people.
+pub(super) fn shown(octets: &[u8]) -> String {
+    field(octets)
 }
 
 /// The name of the first hop, as it is shown.
