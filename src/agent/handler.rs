@@ -25,7 +25,7 @@ use crate::protocol::constraint::Constraints;
 use crate::protocol::private_key::Secret;
 use crate::protocol::public_key::PublicKey;
 use crate::protocol::reply;
-use crate::protocol::request::{Add, AddProvider, Request};
+use crate::protocol::request::{Add, AddProvider, INVENTORY, Request};
 use crate::protocol::session_bind::SessionBind;
 use crate::text;
 
@@ -139,6 +139,7 @@ impl<'a> Handler<'a> {
             Request::Lock { passphrase } => self.lock(passphrase).await,
             Request::Query => Ok(Reply::Own(reply::query())),
             Request::Inventory => Ok(self.inventory().await),
+            Request::Approvals(revoke) => Ok(self.approvals(revoke)),
             Request::UnknownExtension { name } => {
                 //= RFC 9987 section 5.8: An agent that does not support extensions of the supplied type MUST reply with
                 //= an empty SSH_AGENT_FAILURE message.
@@ -199,7 +200,7 @@ impl<'a> Handler<'a> {
             return Reply::Fixed(reply::EXTENSION_FAILURE);
         }
         self.agent.providers.first_look().await;
-        Reply::Own(reply::inventory(&inventory::encode(&self.agent.keyring())))
+        Reply::Own(reply::document(INVENTORY, &inventory::encode(&self.agent.keyring())))
     }
 
     async fn judge_management(&mut self, account: &mut Account) -> Result<(), Refused> {

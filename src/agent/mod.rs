@@ -4,6 +4,8 @@
 
 mod account;
 pub mod activation;
+mod approving;
+mod asking;
 pub mod command;
 mod connection;
 mod crowd;
@@ -30,6 +32,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::audit::Audit;
 use crate::clock;
 use crate::consent::Consent;
+use crate::consent::approvals::Approvals;
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::{Keyring, Lock, Preferences};
 use crate::origin::connection::{Assessor, Listener};
@@ -73,6 +76,7 @@ pub struct Agent {
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
     audit: Arc<Audit>,
+    approvals: Approvals,
     expiry_changed: Notify,
 }
 
@@ -98,6 +102,7 @@ impl Agent {
             consent,
             assessor,
             audit,
+            approvals: Approvals::default(),
             expiry_changed: Notify::new(),
             seats: Arc::new(Semaphore::new(connection_limit())),
             crowd: Arc::default(),
@@ -174,6 +179,7 @@ impl Agent {
     pub fn remove_all(&self) {
         self.providers.remove_all();
         self.keyring().clear();
+        self.end_approvals(None, "all keys were removed");
     }
 
     fn preset(&self) -> Preset {

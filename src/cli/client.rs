@@ -1,4 +1,4 @@
-//! The inventory: from the agent that `SSH_AUTH_SOCK` names, else by looking at the modules here and now.
+//! Questions to a running agent, and the inventory: from the agent that `SSH_AUTH_SOCK` names, else by looking at the modules here and now.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -22,7 +22,7 @@ const MAX_REPLY: u64 = 64 * 1024 * 1024;
 /// The keys that there are.
 pub(super) fn inventory(config: Option<&Path>) -> Result<Vec<Entry>, String> {
     let asked = match std::env::var_os("SSH_AUTH_SOCK") {
-        Some(socket) if config.is_none() => ask(Path::new(&socket)),
+        Some(socket) if config.is_none() => ask(Path::new(&socket), INVENTORY, &[]),
         _ => None,
     };
     match asked {
@@ -32,11 +32,13 @@ pub(super) fn inventory(config: Option<&Path>) -> Result<Vec<Entry>, String> {
     }
 }
 
-/// Asks a running hardkey; `None` when nothing or something else is there.
-fn ask(socket: &Path) -> Option<Vec<u8>> {
+/// Asks a running hardkey by one of its own extensions, with the extension's content: the document that it answers. `None` when nothing or
+/// something else is there, or it does not answer such a question.
+pub(super) fn ask(socket: &Path, extension: &str, content: &[u8]) -> Option<Vec<u8>> {
     let mut stream = UnixStream::connect(socket).ok()?;
     let mut body = vec![EXTENSION];
-    body.put_string(INVENTORY.as_bytes());
+    body.put_string(extension.as_bytes());
+    body.extend_from_slice(content);
     let mut frame = Vec::new();
     frame.put_string(&body);
     stream.write_all(&frame).ok()?;
@@ -45,7 +47,7 @@ fn ask(socket: &Path) -> Option<Vec<u8>> {
     let mut reply = Vec::new();
     stream.take(u64::from(u32::from_be_bytes(length)).min(MAX_REPLY)).read_to_end(&mut reply).ok()?;
     let mut reader = Reader::new(&reply);
-    let named = reader.u8().ok()? == EXTENSION_RESPONSE && reader.string().ok()? == INVENTORY.as_bytes();
+    let named = reader.u8().ok()? == EXTENSION_RESPONSE && reader.string().ok()? == extension.as_bytes();
     named.then(|| reader.string().ok().map(<[u8]>::to_vec))?
 }
 
