@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretSlice};
 
 use super::signing::Refused;
-use super::{Agent, ProviderPolicy, inventory};
+use super::{Agent, ProviderPolicy, account, inventory};
 use crate::backend::Signer;
 use crate::backend::middleware::SecurityKey;
 use crate::backend::software::SoftwareKey;
@@ -25,7 +25,7 @@ use crate::protocol::constraint::Constraints;
 use crate::protocol::private_key::Secret;
 use crate::protocol::public_key::PublicKey;
 use crate::protocol::reply;
-use crate::protocol::request::{Add, AddProvider, Request};
+use crate::protocol::request::{Add, AddProvider, EXPLAIN, INVENTORY, Request};
 use crate::protocol::session_bind::SessionBind;
 use crate::text;
 
@@ -98,14 +98,20 @@ impl<'a> Handler<'a> {
             let verdict = self.judge_management().await;
             if verdict.action != Action::Allow {
                 tracing::warn!("change to the agent refused: {}", verdict.rule);
+                self.origin.concluded("refused");
                 return FAILURE;
             }
+            self.origin.concluded("allowed");
         }
         match request {
             Request::List => self.list().await,
             Request::Sign(sign) => match self.sign(sign).await {
-                Ok(signature) => Reply::Own(reply::signature(&signature)),
+                Ok(signature) => {
+                    self.origin.concluded("signed");
+                    Reply::Own(reply::signature(&signature))
+                }
                 Err(Refused(reason)) => {
+                    self.origin.concluded("refused");
                     //= RFC 9987 section 5.6: is otherwise unable or unwilling to generate the signature
                     tracing::warn!(key = %named(sign.key), "signature refused: {reason}");
                     FAILURE
@@ -126,6 +132,7 @@ impl<'a> Handler<'a> {
             Request::Lock { passphrase } => self.lock(passphrase).await,
             Request::Query => Reply::Own(reply::query()),
             Request::Inventory => self.inventory().await,
+            Request::Explain => self.explain().await,
             Request::UnknownExtension { name } => {
                 //= RFC 9987 section 5.8: An agent that does not support extensions of the supplied type MUST reply with
                 //= an empty SSH_AGENT_FAILURE message.
@@ -191,7 +198,16 @@ impl<'a> Handler<'a> {
             return Reply::Fixed(reply::EXTENSION_FAILURE);
         }
         self.agent.providers.first_look().await;
-        Reply::Own(reply::inventory(&inventory::encode(&self.agent.keyring())))
+        Reply::Own(reply::document(INVENTORY, &inventory::encode(&self.agent.keyring())))
+    }
+
+    async fn explain(&self) -> Reply {
+        // It tells who logs in where, and is for nobody who may be elsewhere.
+        if !self.origin.is_own_program() {
+            tracing::info!("explanation refused: it is for hardkey itself, on this machine and by no relay");
+            return Reply::Fixed(reply::EXTENSION_FAILURE);
+        }
+        Reply::Own(reply::document(EXPLAIN, &account::encode(self.agent, self.origin.number()).await))
     }
 
     async fn judge_management(&mut self) -> Verdict {

@@ -2,6 +2,7 @@
 //!
 //! Owns the listener, one task per connection, and the life of the process. Parses nothing and decides nothing itself.
 
+pub mod account;
 pub mod activation;
 pub mod command;
 mod connection;

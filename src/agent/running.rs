@@ -17,7 +17,6 @@ use crate::origin::connection::{Assessor, Listener};
 use crate::origin::evidence::Kind;
 use crate::origin::ledger::Ledger;
 use crate::origin::restart::leave_marker;
-use crate::origin::server;
 use crate::origin::trust::{Role, Trust};
 use crate::policy::Preset;
 
@@ -111,25 +110,15 @@ fn forward_sockets(options: &Options) -> io::Result<Vec<AgentSocket>> {
     }
     let ListenConfig { forward, extra } = &options.config.listen;
     let paths = forward.iter().chain(extra.iter().map(|extra| &extra.path));
-    paths.map(|path| AgentSocket::replacing_stale(&in_runtime_folder(path)).map_err(io::Error::other)).collect()
-}
-
-/// Puts the folder for run-time files in the place of a leading `%t`, as systemd does.
-fn in_runtime_folder(path: &Path) -> PathBuf {
-    match (path.strip_prefix("%t"), std::env::var_os("XDG_RUNTIME_DIR")) {
-        (Ok(rest), Some(folder)) => Path::new(&folder).join(rest),
-        _ => path.to_owned(),
-    }
+    paths
+        .map(|path| AgentSocket::replacing_stale(&crate::paths::in_runtime_folder(path)).map_err(io::Error::other))
+        .collect()
 }
 
 /// What judges where requests come from. At a path where an agent may have been before, processes older than this one are not trusted to
 /// be where they were then.
 fn assessor(socket: &Path, reused: bool, sockets: Vec<PathBuf>) -> io::Result<Arc<Assessor>> {
-    let mut tools = vec!["/usr/bin/ssh-keygen".into(), "/usr/bin/ssh-add".into()];
-    if rustix::process::getuid().is_root() {
-        tools.extend(server::PROGRAMS.map(PathBuf::from).into_iter().filter(|program| program.exists()));
-    }
-    let (trust, problems) = Trust::open(&["/usr/bin/ssh".into()], &tools);
+    let (trust, problems) = Trust::usual();
     problems.iter().for_each(|problem| tracing::info!("{problem}"));
     // Asked for their version now, so that the first login does not wait for the answer, or miss it on a busy machine.
     let programs: Vec<_> = trust.programs().filter(|program| program.role() == Role::Ssh).collect();

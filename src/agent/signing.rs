@@ -67,6 +67,7 @@ impl Handler<'_> {
             Action::Allow => Ok(()),
             Action::Deny => Err(Refused(verdict.rule.to_owned())),
             Action::Confirm => {
+                self.origin.followed("a person was asked");
                 let fingerprint = settings.fingerprint_hash.of(&identity.public);
                 let text = match &judgement {
                     Some(judgement) if !judgement.origin.is_local() => {

@@ -2,7 +2,10 @@
 
 mod agent;
 mod client;
+mod described;
+mod explain;
 mod getopt;
+mod hypothesis;
 mod list;
 mod public;
 
@@ -31,6 +34,8 @@ enum Command {
     List(list::Arguments),
     /// Print public keys as lines for authorized_keys
     Pub(public::Arguments),
+    /// Explain where requests come from and what follows: latest ones, those of a process, or one that is described
+    Explain(explain::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
     #[command(hide = true)]
     Worker,
@@ -70,6 +75,7 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Agent(arguments) => agent::run(arguments, agent::Mode::Hardkey),
         Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
         Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
+        Command::Explain(arguments) => explain::run(&arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
         Command::Prompt => pinentry::serve().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };

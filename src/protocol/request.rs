@@ -12,6 +12,9 @@ use super::wire::Reader;
 //= RFC 9987 section 5.8: Implementation-specific extensions MUST be suffixed by the implementation domain
 pub const INVENTORY: &str = "inventory@hardkey.github.io";
 
+/// The private extension by which `hardkey explain` asks a running agent for its judgements.
+pub const EXPLAIN: &str = "explain@hardkey.github.io";
+
 //= RFC 9987 section 8.1.1: These message numbers MAY be used by an implementation supporting the legacy protocol but
 //= MUST NOT be reused otherwise.
 const REMOVE_ALL_RSA1: u8 = 9;
@@ -69,6 +72,8 @@ pub enum Request<'a> {
     SessionBind(Result<SessionBind<'a>, Malformed>),
     /// The inventory that `hardkey list` shows.
     Inventory,
+    /// The account that `hardkey explain` shows.
+    Explain,
     /// An extension that this agent does not know.
     UnknownExtension {
         /// Its name.
@@ -143,6 +148,7 @@ impl<'a> Request<'a> {
                 "query" => Self::Query,
                 session_bind::NAME => Self::SessionBind(SessionBind::parse(reader)),
                 INVENTORY => Self::Inventory,
+                EXPLAIN => Self::Explain,
                 name => Self::UnknownExtension { name },
             },
             //= RFC 9987 section 8.1.1: Message number 0 is also reserved and MUST NOT be used.
@@ -178,8 +184,10 @@ mod tests {
     //= RFC 9987 section 5.8: Implementation-specific extensions MUST be suffixed by the implementation domain
     #[test]
     fn own_extensions_are_named_by_a_domain() {
-        let (name, domain) = INVENTORY.split_once('@').expect("a name and a domain");
-        assert!(!name.is_empty() && domain.split('.').filter(|label| !label.is_empty()).count() > 1, "{INVENTORY}");
+        for own in [INVENTORY, EXPLAIN] {
+            let (name, domain) = own.split_once('@').expect("a name and a domain");
+            assert!(!name.is_empty() && domain.split('.').filter(|label| !label.is_empty()).count() > 1, "{own}");
+        }
     }
 
     #[test]

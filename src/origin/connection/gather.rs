@@ -90,14 +90,7 @@ impl Connection {
     }
 
     fn phase(&self) -> Result<Phase, Unknown> {
-        let process = self.process()?;
-        let stat = process.stat_now()?;
-        Ok(Phase {
-            age: process.age(),
-            listens: process.listens()?,
-            forked: stat.forked_without_exec(),
-            detached: stat.session == process.id.pid && stat.terminal == 0,
-        })
+        self.process()?.phase()
     }
 
     async fn setup(&mut self) -> Result<Setup, Unknown> {
