@@ -11,6 +11,7 @@ use crate::origin::rules::Outcome;
 use crate::origin::supposed::{Supposed, Supposition, suppose};
 use crate::origin::trust::Trust;
 use crate::policy::{self, Action, Ask, KeyLimits, Preset};
+use crate::text;
 
 /// The explanation, as lines.
 pub(super) fn explain(described: &Described) -> Result<String, String> {
@@ -73,15 +74,16 @@ fn told(supposed: &Supposed, supposition: &Supposition, key: Option<&Entry>, pre
     let mut line = |name: &str, text: String| lines.push(format!("{name:<9}{text}"));
     let program = match supposed.process {
         Some(pid) => format!("process {pid}"),
-        None => supposed.program.display().to_string(),
+        None => text::escape(supposed.program.as_os_str().as_encoded_bytes()),
     };
     line("asker", program);
     line("asked", words(&supposition.request));
     if let Some(host) = &supposed.host {
-        line("at", host.clone());
+        line("at", text::excerpt(host.as_bytes()));
     }
     if !supposed.via.is_empty() {
-        line("through", supposed.via.join(" -> "));
+        let hosts: Vec<String> = supposed.via.iter().map(|host| text::excerpt(host.as_bytes())).collect();
+        line("through", hosts.join(" -> "));
     }
     if let Some(key) = key {
         line("key", format!("{} {}", key.comment, key.fingerprint));
