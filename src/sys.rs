@@ -90,6 +90,15 @@ pub fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(Into::into)
 }
 
+/// Gives memory that is allocated and free back to the system, as far as the C library can tell: malloc_trim(3).
+pub fn return_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: touches only what the allocator itself holds, under the allocator's own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// The pidfd of the process that called `connect` on the other end of a Unix socket: `SO_PEERPIDFD`, unix(7), Linux 6.5.
 ///
 /// # Errors

@@ -23,10 +23,16 @@ fn a_login_and_what_came_of_it_are_told_when_the_ssh_has_gone() {
 
     let told = explain(&agent).args(["--last", "64"]).run().succeeds().stdout;
     let (latest, before) = told.split_once("\n\n").expect("judgements").1.split_once("\n\n").expect("several");
-    for part in ["ssh -F ", "a change of the agent", "forwarded-known-hop", "the first hop is proved", "refused"] {
+    for part in [
+        "ssh -F ",
+        "a change of the agent",
+        "forwarded-known-hop",
+        "the first hop is proved",
+        "then     refused: the agent is managed by",
+    ] {
         assert!(latest.contains(part), "{part} is not in {latest}");
     }
-    for part in ["bound to its host", "local-direct", "logging in for itself", "then     signed"] {
+    for part in ["bound to its host", "local-direct", "logging in for itself", "then     allowed"] {
         assert!(before.contains(part), "{part} is not in {before}");
     }
     let one = explain(&agent).args(["--last", "1"]).run().succeeds().stdout;

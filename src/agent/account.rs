@@ -1,159 +1,239 @@
-//! The account that `hardkey explain` shows: where the requests of each connection come from, rule by rule, and what the latest
-//! judgements were.
+//! The account of one request, gathered as it passes the rooms, and given to the audit log at its end.
 
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Instant;
 
 use super::Agent;
-use crate::clock;
+use super::handler::shown_provider;
+use super::signing::Refused;
+use crate::audit::record::{Consented, Event, Hop, Key, Outcome, Peer, Record, Signed, Token};
+use crate::audit::{Audit, Unwritten};
+use crate::backend::pin::Witness;
+use crate::crypto::fingerprint::FingerprintHash;
+use crate::keyring::Identity;
 use crate::origin::classify::Judgement;
-use crate::origin::evidence::{PayloadFact, Request};
-use crate::origin::facts::{Asker, Certainty, Facts, Hop};
-use crate::origin::live::{Judged, View};
-use crate::origin::rules::Outcome;
+use crate::origin::connection::Connection;
+use crate::protocol::payload::Payload;
+use crate::protocol::public_key::PublicKey;
+use crate::protocol::request::Request;
 use crate::text;
 
-/// More connections than this are not explained at once, the latest first.
-const MOST_CONNECTIONS: usize = 64;
+/// The longest reason that is recorded, in characters; the agent's own log has the rest.
+const LONGEST_REASON: usize = 400;
 
-/// What an agent tells of its judgements.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Account {
-    /// The connections there are, latest first.
-    pub connections: Vec<Told>,
-    /// The latest judgements, latest first.
-    pub judged: Vec<Told>,
+/// An account that is open. One that is dropped says that the client went away.
+pub(super) struct Account {
+    audit: Arc<Audit>,
+    record: Option<Box<Record>>,
+    begun: Instant,
 }
 
-/// One connection, or one judgement. All texts are safe to show.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Told {
-    /// The process at the other end, where it is known.
-    pub pid: Option<i32>,
-    /// Its command line.
-    pub command: String,
-    /// Its program and those above it, nearest first.
-    pub chain: Option<String>,
-    /// Its terminal.
-    pub terminal: Option<String>,
-    /// What the user calls the socket at which it arrived; none for the agent's own.
-    pub label: Option<String>,
-    /// How long ago it was, in seconds; for a connection, how long it has been there.
-    pub seconds: u64,
-    /// What was asked.
-    pub request: String,
-    /// Where it comes from.
-    pub class: String,
-    /// Why that was found.
-    pub reason: String,
-    /// The ten rules of a local login.
-    pub rules: Vec<Found>,
-    /// The hosts it came through, nearest first, and the host that it is for.
-    pub path: Vec<String>,
-    /// What followed.
-    pub consequence: Option<String>,
-}
-
-/// How a rule came out.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Found {
-    /// The rule's number.
-    pub rule: String,
-    /// Whether it holds; none when that was not looked at.
-    pub holds: Option<bool>,
-    /// Why.
-    pub reason: String,
-}
-
-/// The account as JSON, without the connection that asks for it.
-pub(super) async fn encode(agent: &Agent, asking: Option<u64>) -> Vec<u8> {
-    let judged = agent.assessor.live().judged();
-    let connections = agent.assessor.live().connections();
-    let others = connections.into_iter().rev().filter(|(number, _)| Some(*number) != asking);
-    let mut account = Account::default();
-    for (number, view) in others.take(MOST_CONNECTIONS) {
-        let latest = judged.iter().find(|judged| judged.connection == number);
-        account.connections.push(connection(agent, view, latest).await);
+impl Account {
+    /// Opens the account of a request; that of one that is not recorded stays empty.
+    pub(super) fn of(agent: &Agent, request: &Request<'_>, origin: &Connection) -> Self {
+        let record = match request {
+            Request::Sign(sign) => Record { key: named(sign.key), ..Record::of(Event::Sign) },
+            Request::Add(add) => {
+                Record { key: Some(Key::of(&add.key.public, Some(add.comment), None)), ..Record::of(Event::Add) }
+            }
+            Request::Remove { key } => Record { key: named(key), ..Record::of(Event::Remove) },
+            Request::RemoveAll => Record::of(Event::RemoveAll),
+            Request::AddProvider(add) => {
+                Record { provider: Some(shown_provider(add.provider)), ..Record::of(Event::ProviderAdd) }
+            }
+            Request::RemoveProvider { provider } => {
+                Record { provider: Some(shown_provider(provider)), ..Record::of(Event::ProviderRemove) }
+            }
+            Request::Lock { .. } => Record::of(Event::Lock),
+            Request::Unlock { .. } => Record::of(Event::Unlock),
+            _ => return Self { audit: Arc::clone(&agent.audit), record: None, begun: Instant::now() },
+        };
+        let record = Some(Box::new(Record { peer: Some(peer(origin)), ..record }));
+        Self { audit: Arc::clone(&agent.audit), record, begun: Instant::now() }
     }
-    account.judged = judged.iter().map(before).collect();
-    serde_json::to_vec(&account).unwrap_or_default()
-}
 
-/// Tells of a connection, by looking at everything there is to look at.
-async fn connection(agent: &Agent, view: View, latest: Option<&Judged>) -> Told {
-    let since = view.since;
-    let mut connection = agent.assessor.look(view);
-    let request = latest.map_or(Request::List, |judged| judged.request.clone());
-    let judgement = connection.explain(&request).await;
-    let facts = connection.facts(&request, &judgement).await;
-    let asker = facts.asker.as_ref().ok();
-    Told {
-        pid: asker.map(|asker| asker.pid),
-        command: asker.map(Asker::command).unwrap_or_default(),
-        chain: asker.map(Asker::chain),
-        terminal: asker.and_then(|asker| asker.terminal.as_ref()).map(|terminal| terminal.name.clone()),
-        label: facts.label.as_deref().map(|label| text::excerpt(label.as_bytes())),
-        path: path(&facts),
-        consequence: latest.and_then(|judged| judged.consequence.clone()),
-        request: latest.map_or_else(|| "nothing that was judged".to_owned(), |judged| words(&judged.request)),
-        ..judged(&judgement, since)
-    }
-}
-
-fn before(latest: &Judged) -> Told {
-    Told {
-        pid: latest.pid,
-        command: latest.command.clone(),
-        label: latest.label.as_deref().map(|label| text::excerpt(label.as_bytes())),
-        request: words(&latest.request),
-        consequence: latest.consequence.clone(),
-        ..judged(&latest.judgement, latest.at)
-    }
-}
-
-fn judged(judgement: &Judgement, at: Duration) -> Told {
-    let found = judgement.findings.iter().map(|finding| Found {
-        rule: finding.rule.to_string(),
-        holds: match finding.outcome {
-            Outcome::Pass => Some(true),
-            Outcome::Fail => Some(false),
-            Outcome::NotReached => None,
-        },
-        reason: text::escape(finding.reason.as_bytes()),
-    });
-    Told {
-        seconds: clock::now().saturating_sub(at).as_secs(),
-        class: judgement.origin.to_string(),
-        reason: text::escape(judgement.reason.as_bytes()),
-        rules: found.collect(),
-        ..Told::default()
-    }
-}
-
-fn path(facts: &Facts) -> Vec<String> {
-    let told = |hop: &Hop| match hop.certainty {
-        Certainty::Proved => hop.host.shown(),
-        Certainty::Claimed => format!("{} (claimed)", hop.host.shown()),
-    };
-    facts.hops.iter().chain(&facts.target).map(told).collect()
-}
-
-/// A request in words.
-pub fn words(request: &Request) -> String {
-    match request {
-        Request::List => "the list of keys".to_owned(),
-        Request::Manage => "a change of the agent".to_owned(),
-        Request::Sign(PayloadFact::BoundLogin { user, .. }) => {
-            format!("a login as \"{}\", bound to its host", text::excerpt(user.as_bytes()))
+    /// What a refusal is called in the agent's own log.
+    pub(super) fn what(&self) -> &'static str {
+        match self.record.as_ref().map(|record| record.event) {
+            Some(Event::Sign) => "signature refused",
+            Some(Event::Add) => "key not added",
+            Some(Event::ProviderAdd) => "provider not added",
+            Some(Event::Remove | Event::RemoveAll) => "key not removed",
+            Some(Event::ProviderRemove) => "provider not removed",
+            Some(Event::Lock) => "locking refused",
+            Some(Event::Unlock) => "unlocking refused",
+            _ => "request refused",
         }
-        Request::Sign(PayloadFact::Login { user, .. }) => {
-            format!("a login as \"{}\" that names no host", text::excerpt(user.as_bytes()))
+    }
+
+    /// Whether what is about to be done may be done, where nothing may go unrecorded. Taking away is always allowed.
+    ///
+    /// # Errors
+    /// The log cannot be written, and the user insists on it.
+    pub(super) async fn ready(&self) -> Result<(), Unwritten> {
+        match self.record.as_ref().map(|record| record.event) {
+            Some(Event::Add | Event::ProviderAdd | Event::Unlock) => self.audit.ready().await,
+            _ => Ok(()),
         }
-        Request::Sign(PayloadFact::SshSig) => "a signed file or message".to_owned(),
-        Request::Sign(PayloadFact::Certificate) => "a certificate".to_owned(),
-        Request::Sign(PayloadFact::Sudo) => "becoming another user (pam_ssh_agent_auth)".to_owned(),
-        Request::Sign(PayloadFact::HostKex) => "an answer for a server's host key".to_owned(),
-        Request::Sign(PayloadFact::Raw) => "a signature over octets of unknown meaning".to_owned(),
+    }
+
+    /// The key that was found.
+    pub(super) fn key(&mut self, identity: &Identity) {
+        let key = Key::of(&identity.public, Some(&identity.comment), Some(&identity.signer.place()));
+        self.note(|record| record.key = Some(key));
+    }
+
+    /// What is to be signed.
+    pub(super) fn payload(&mut self, payload: &Payload<'_>) {
+        self.note(|record| record.request = Some(signed(payload)));
+    }
+
+    /// Where the request comes from, and through which hosts.
+    pub(super) fn judgement(&mut self, judgement: &Judgement, origin: &Connection) {
+        let hops = origin.binds().list().iter().filter(|bind| bind.is_forwarding()).enumerate();
+        let via = hops.map(|(at, bind)| Hop {
+            host: None,
+            host_key: fingerprint(bind.hostkey()),
+            proved: at == 0 && judgement.first_hop_proved,
+        });
+        let via = via.collect();
+        let host = match judgement.origin {
+            crate::origin::classify::Origin::LocalDirect => origin.config().map(|config| {
+                let host = text::excerpt(config.host_key_alias.as_deref().unwrap_or(&config.hostname).as_bytes());
+                if config.port == 22 { host } else { format!("[{host}]:{}", config.port) }
+            }),
+            _ => None,
+        };
+        self.note(|record| {
+            record.origin = Some(judgement.origin.to_string());
+            record.because = Some(cut(&text::escape(judgement.reason.as_bytes())));
+            record.via = via;
+            if let (Some(request), Some(host)) = (&mut record.request, host) {
+                request.host = Some(host);
+            }
+        });
+    }
+
+    /// The rule that decided.
+    pub(super) fn rule(&mut self, rule: &str) {
+        self.note(|record| record.rule = Some(cut(&text::escape(rule.as_bytes()))));
+    }
+
+    /// What a person said.
+    pub(super) fn consent(&mut self, consent: Consented) {
+        self.note(|record| record.consent = Some(consent));
+    }
+
+    /// It is refused already, even if the client does not stay to hear it.
+    pub(super) fn refused(&mut self, reason: &str) {
+        self.note(|record| (record.outcome, record.reason) = (Outcome::Refused, Some(reason.to_owned())));
+    }
+
+    /// How many keys it was about.
+    pub(super) fn count(&mut self, count: usize) {
+        self.note(|record| record.count = Some(count as u64));
+    }
+
+    /// Closes the account with what came of the request.
+    ///
+    /// # Errors
+    /// It could not be recorded, and the user insists on it.
+    pub(super) async fn close<T>(mut self, outcome: &Result<T, Refused>) -> Result<(), Unwritten> {
+        let Some(record) = self.take() else { return Ok(()) };
+        match outcome {
+            // A signature can still be kept back; everything else is done.
+            Ok(_) if record.event == Event::Sign => {
+                self.audit.insist(Record { outcome: Outcome::Done, ..record }).await
+            }
+            Ok(_) => {
+                self.audit.record(Record { outcome: Outcome::Done, ..record });
+                Ok(())
+            }
+            Err(Refused(reason)) => {
+                let reason = Some(cut(&text::escape(reason.as_bytes())));
+                self.audit.record(Record { outcome: Outcome::Refused, reason, ..record });
+                Ok(())
+            }
+        }
+    }
+
+    fn note(&mut self, note: impl FnOnce(&mut Record)) {
+        if let Some(record) = &mut self.record {
+            note(record);
+        }
+    }
+
+    fn take(&mut self) -> Option<Record> {
+        let mut record = *self.record.take()?;
+        record.took_ms = Some(self.begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX));
+        Some(record)
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if let Some(record) = self.take() {
+            self.audit.record(record);
+        }
+    }
+}
+
+/// Records each PIN that a token refuses, whoever gave it.
+pub(super) fn of_refused_pins(audit: Arc<Audit>) -> Witness {
+    Box::new(move |token| {
+        let shown = |text: &str| text::excerpt(text.as_bytes());
+        let token = Some(Token { label: shown(&token.label), serial: shown(&token.serial) });
+        let reason = Some("the token refused the PIN; a try is spent".to_owned());
+        audit.record(Record { outcome: Outcome::Refused, reason, token, ..Record::of(Event::Pin) });
+    })
+}
+
+fn peer(origin: &Connection) -> Peer {
+    let peer = origin.peer();
+    let process = peer.process.as_ref().ok();
+    let program = process.and_then(|process| process.executable.as_ref().ok());
+    Peer {
+        pid: process.map(|process| process.id.pid),
+        uid: peer.user,
+        program: program.map(|program| cut(&text::escape(program.path.as_os_str().as_encoded_bytes()))),
+        terminal: process.and_then(|process| process.terminal()).map(|terminal| terminal.name),
+        parents: Vec::new(),
+    }
+}
+
+fn named(blob: &[u8]) -> Option<Key> {
+    PublicKey::from_blob(blob).ok().map(|key| Key::of(&key, None, None))
+}
+
+fn signed(payload: &Payload<'_>) -> Signed {
+    let of = |kind: &str| Signed { kind: kind.to_owned(), ..Signed::default() };
+    match payload {
+        Payload::BoundLogin { login, host_key } => {
+            Signed { user: Some(text::excerpt(login.user)), host_key: Some(fingerprint(host_key)), ..of("bound-login") }
+        }
+        Payload::Login(login) => Signed { user: Some(text::excerpt(login.user)), ..of("login") },
+        Payload::SshSig { namespace, .. } => Signed { namespace: Some(text::excerpt(namespace)), ..of("sshsig") },
+        Payload::Certificate(certificate) => {
+            let principals = certificate.principals.iter().map(|principal| text::excerpt(principal)).collect();
+            Signed { principals, ..of("certificate") }
+        }
+        Payload::Sudo(sudo) => {
+            let command = sudo.command.join(&b' ');
+            Signed { user: Some(text::excerpt(sudo.user)), command: Some(text::excerpt(&command)), ..of("sudo") }
+        }
+        Payload::HostKex { .. } => of("host-kex"),
+        Payload::Raw => of("raw"),
+    }
+}
+
+/// The fingerprint of a host key; of one that cannot be read, that it is none.
+fn fingerprint(blob: &[u8]) -> String {
+    PublicKey::from_blob(blob).map_or_else(|_| "not a key".to_owned(), |key| FingerprintHash::Sha256.of(&key))
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_REASON) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
     }
 }

@@ -14,7 +14,7 @@ use crate::protocol::frame::{FrameBuffer, MAX_MESSAGE};
 
 /// Serves a connection until the client closes it or loses the frame. One that waits for its client's next request holds one descriptor
 /// and little memory.
-pub(super) async fn serve(agent: &Arc<Agent>, stream: Arc<UnixStream>, origin: Connection) {
+pub(super) async fn serve(agent: &Arc<Agent>, stream: Arc<UnixStream>, origin: Box<Connection>) {
     let mut handler = Handler::new(agent, origin);
     let mut frames = FrameBuffer::new(MAX_MESSAGE);
     loop {
@@ -46,22 +46,15 @@ pub(super) async fn serve(agent: &Arc<Agent>, stream: Arc<UnixStream>, origin: C
             tokio::task::consume_budget().await;
         }
         frames.release_if_idle();
-        if frames.is_empty() && stream.readable().await.is_err() {
+        if stream.readable().await.is_err() {
             return;
         }
-        match receive(&stream, frames.space()).await {
-            Ok(0) | Err(_) => return,
+        match stream.try_read(frames.space()) {
+            Ok(0) => return,
             Ok(count) => frames.filled(count),
-        }
-    }
-}
-
-/// Reads what is there, or waits for it.
-async fn receive(stream: &UnixStream, space: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match stream.try_read(space) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.readable().await?,
-            result => return result,
+            // Not readable after all; round again, lest the wait holds the room for what does not come.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
         }
     }
 }

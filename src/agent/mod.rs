@@ -2,13 +2,16 @@
 //!
 //! Owns the listener, one task per connection, and the life of the process. Parses nothing and decides nothing itself.
 
-pub mod account;
+mod account;
 pub mod activation;
 pub mod command;
 mod connection;
+mod crowd;
+pub mod explanation;
 mod handler;
 pub mod inventory;
 pub mod log;
+pub mod policies;
 pub mod process;
 mod provider_policy;
 mod providers;
@@ -24,6 +27,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::audit::Audit;
 use crate::clock;
 use crate::consent::Consent;
 use crate::crypto::fingerprint::FingerprintHash;
@@ -32,6 +36,8 @@ use crate::origin::connection::{Assessor, Listener};
 use crate::origin::ledger::Socket;
 use crate::policy::Preset;
 use crate::policy::websafe::Websafe;
+use crowd::Crowd;
+use policies::Policies;
 pub use provider_policy::ProviderPolicy;
 pub use providers::Providers;
 
@@ -45,8 +51,6 @@ pub struct Settings {
     pub default_lifetime: Option<u32>,
     /// The hash of fingerprints in dialogs (`-E`).
     pub fingerprint_hash: FingerprintHash,
-    /// The rules that requests are judged by.
-    pub preset: Preset,
     /// What security keys of the web may sign (`-O websafe-allow`, `-O no-restrict-websafe`).
     pub websafe: Websafe,
     /// Connections that were bound to a session may add providers (`-O allow-remote-pkcs11`).
@@ -56,16 +60,19 @@ pub struct Settings {
 /// The state that all connections share. No lock is ever held across a wait.
 pub struct Agent {
     settings: Settings,
+    policies: Policies,
     keyring: Arc<Mutex<Keyring>>,
     lock: Mutex<Lock>,
     preferences: Mutex<Preferences>,
     /// How many connections there may be, at all listeners together.
     seats: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     /// How many passphrases are tried at the same time: a wrong one delays no other connection, but guessing in parallel gains nothing.
     unlocking: Semaphore,
     providers: Providers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
+    audit: Arc<Audit>,
     expiry_changed: Notify,
 }
 
@@ -73,13 +80,16 @@ impl Agent {
     /// Composes an agent.
     pub fn new(
         settings: Settings,
+        policies: Policies,
         consent: Arc<Consent>,
         assessor: Arc<Assessor>,
         keyring: Arc<Mutex<Keyring>>,
         providers: Providers,
+        audit: Arc<Audit>,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
+            policies,
             keyring,
             lock: Mutex::default(),
             preferences: Mutex::default(),
@@ -87,8 +97,10 @@ impl Agent {
             providers,
             consent,
             assessor,
+            audit,
             expiry_changed: Notify::new(),
             seats: Arc::new(Semaphore::new(connection_limit())),
+            crowd: Arc::default(),
         })
     }
 
@@ -118,10 +130,11 @@ impl Agent {
                     let agent = Arc::clone(self);
                     // Now: facts about the peer are the better the earlier they are read.
                     let stream = Arc::new(stream);
-                    let origin = self.assessor.accept(&(Arc::clone(&stream) as Socket), &place);
+                    let origin = Box::new(self.assessor.accept(&(Arc::clone(&stream) as Socket), &place));
+                    let visitor = self.crowd.enter();
                     tokio::spawn(async move {
                         connection::serve(&agent, stream, origin).await;
-                        drop(seat);
+                        drop((seat, visitor));
                     });
                 }
                 Ok(peer) => tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid()),
@@ -147,10 +160,19 @@ impl Agent {
         }
     }
 
+    /// Gives memory back whenever a crowd of clients has left.
+    pub async fn clean_up_after_crowds(&self) {
+        self.crowd.clean_up_after().await;
+    }
+
     /// Removes every key and forgets every PIN.
     pub fn remove_all(&self) {
         self.providers.remove_all();
         self.keyring().clear();
+    }
+
+    fn preset(&self) -> Preset {
+        self.policies.current().policy.preset()
     }
 
     fn keyring(&self) -> MutexGuard<'_, Keyring> {

@@ -6,10 +6,13 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::account;
 use super::command::{Options, Place, specs};
+use super::policies::Policies;
 use super::process::{self, Companion, End, Signals, SocketFile};
 use super::socket::{self, AgentSocket};
 use super::{Agent, Providers};
+use crate::audit::Audit;
 use crate::config::ListenConfig;
 use crate::consent::{Consent, DIALOG_TIMEOUT, Surroundings};
 use crate::keyring::Keyring;
@@ -18,7 +21,7 @@ use crate::origin::evidence::Kind;
 use crate::origin::ledger::Ledger;
 use crate::origin::restart::leave_marker;
 use crate::origin::trust::{Role, Trust};
-use crate::policy::Preset;
+use crate::policy::{Policy, Preset};
 
 /// Serves until the end. `begin` is called once signals are received, and gives the socket and the command that the agent goes with.
 ///
@@ -61,7 +64,7 @@ async fn serve(
     companion: Option<Companion>,
     mut signals: Signals,
 ) -> io::Result<End> {
-    if options.settings.preset == Preset::Openssh {
+    if options.config.preset == Preset::Openssh {
         tracing::warn!("preset openssh is on: forwarded requests are signed without consent, as stock ssh-agent does");
     }
     let prompt = &options.config.prompt;
@@ -74,7 +77,11 @@ async fn serve(
     let forwards = forward_sockets(&options)?;
     let paths = std::iter::once(&socket).chain(&forwards).map(|socket| socket.path.clone()).collect();
     let assessor = assessor(&socket.path, options.place.is_reused(), paths)?;
-    let agent = Agent::new(options.settings, consent, assessor, keyring, providers);
+    let audit = Arc::new(Audit::start(&options.config.audit));
+    let _recording = Recording(Arc::clone(&audit));
+    providers.refused_pins().tell(account::of_refused_pins(Arc::clone(&audit)));
+    let policies = Policies::new(Policy::new(options.config.preset));
+    let agent = Agent::new(options.settings, policies, consent, assessor, keyring, providers, audit);
     let _files: Vec<SocketFile> = forwards.iter().map(|socket| SocketFile::new(socket.path.clone(), false)).collect();
     for forward in forwards {
         let (agent, place) =
@@ -98,7 +105,17 @@ async fn serve(
         end = signals.end(companion, options.foreground, || agent.remove_all()) => end,
         result = agent.serve(socket.listener, place) => result.map(|()| End::Companion),
         () = agent.expire_keys() => Ok(End::Companion),
+        () = agent.clean_up_after_crowds() => Ok(End::Companion),
         () = follow => Ok(End::Companion),
+    }
+}
+
+/// Sees to it that what was decided is written before the agent ends.
+struct Recording(Arc<Audit>);
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

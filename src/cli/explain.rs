@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::described::Described;
-use crate::agent::account::{Account, Told};
+use crate::agent::explanation::{Account, Told};
 use crate::protocol::request::EXPLAIN;
 
 /// The judgements that are shown when nothing is said of how many.

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::described::Described;
-use crate::agent::account::words;
+use crate::agent::explanation::words;
 use crate::agent::inventory::Entry;
 use crate::config::Config;
 use crate::origin::evidence::{PayloadFact, Request};
 use crate::origin::rules::Outcome;
 use crate::origin::supposed::{Supposed, Supposition, suppose};
 use crate::origin::trust::Trust;
-use crate::policy::{self, Action, Ask, KeyLimits, Preset};
+use crate::policy::asked::{Asked, KeyFacts, Kind};
+use crate::policy::{self, Action, KeyLimits, Policy, Preset, Requirements};
 use crate::text;
 
 /// The explanation, as lines.
@@ -108,20 +109,54 @@ fn told(supposed: &Supposed, supposition: &Supposition, key: Option<&Entry>, pre
 
 /// What would follow, by the configuration's preset.
 fn consequence(supposition: &Supposition, key: Option<&Entry>, preset: Preset) -> String {
-    let limits = KeyLimits { confirm: key.is_some_and(|key| key.confirm), named_destination: false };
-    let ask = match supposition.request {
-        Request::Sign(PayloadFact::Raw) => Ask::Raw,
-        _ => Ask::Understood,
+    let origin = supposition.judgement.origin;
+    let payload = match &supposition.request {
+        Request::Sign(payload) => payload,
+        Request::List | Request::Manage if preset == Preset::Openssh => {
+            return "done without a question (preset openssh)".to_owned();
+        }
+        Request::List | Request::Manage => {
+            return match policy::decide_management(origin) {
+                Ok(()) => "done without a question".to_owned(),
+                Err(refusal) => format!("refused ({refusal})"),
+            };
+        }
     };
-    let verdict = match (&supposition.request, preset) {
-        (_, Preset::Openssh) => policy::decide_as_stock(limits),
-        (Request::Manage, Preset::Strict) => policy::decide_management(&supposition.judgement),
-        _ => policy::decide(&supposition.judgement, ask, limits, &supposition.binds),
+    let limits = KeyLimits { confirm: key.is_some_and(|key| key.confirm), ..KeyLimits::default() };
+    let asked = Asked {
+        key: KeyFacts {
+            fingerprint: key.map_or("", |key| &key.fingerprint),
+            comment: key.map_or("", |key| &key.comment),
+            uri: None,
+        },
+        origin,
+        kind: kind(payload),
+        hosts: &[],
+        user: payload.login().map(|(user, _)| user),
+        via: &[],
+        hops: supposition.binds.list().iter().filter(|bind| bind.is_forwarding()).count(),
+        namespace: None,
+        program: None,
+        parents: &[],
+        listener: None,
     };
+    let verdict = Policy::new(preset).decide(&asked, limits);
     let what = match verdict.action {
-        Action::Allow => "done without a question",
-        Action::Confirm => "asked about, and refused if nobody can be asked",
         Action::Deny => "refused",
+        action if action.demands(Requirements::CONFIRM) => "asked about, and refused if nobody can be asked",
+        Action::Require(_) => "done without a question",
     };
-    format!("{what} ({})", verdict.rule)
+    format!("{what} ({})", verdict.because().cited())
+}
+
+const fn kind(payload: &PayloadFact) -> Kind {
+    match payload {
+        PayloadFact::BoundLogin { .. } => Kind::BoundLogin,
+        PayloadFact::Login { .. } => Kind::Login,
+        PayloadFact::SshSig => Kind::SshSig,
+        PayloadFact::Certificate => Kind::Certificate,
+        PayloadFact::Sudo => Kind::Sudo,
+        PayloadFact::HostKex => Kind::HostKex,
+        PayloadFact::Raw => Kind::Raw,
+    }
 }

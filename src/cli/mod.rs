@@ -7,6 +7,7 @@ mod explain;
 mod getopt;
 mod hypothesis;
 mod list;
+mod log;
 mod public;
 
 use std::ffi::OsString;
@@ -36,6 +37,8 @@ enum Command {
     Pub(public::Arguments),
     /// Explain where requests come from and what follows: latest ones, those of a process, or one that is described
     Explain(explain::Arguments),
+    /// Show what the agent decided, and who used which key where
+    Log(log::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
     #[command(hide = true)]
     Worker,
@@ -76,6 +79,7 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
         Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
         Command::Explain(arguments) => explain::run(&arguments).map_err(Failure::from),
+        Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
         Command::Prompt => pinentry::serve().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };

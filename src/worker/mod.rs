@@ -63,7 +63,8 @@ fn serve(library: &mut Option<Library>, call: Call) -> Answer {
             *library = Some(Library::Middleware(loaded));
             Answer::Done
         }),
-        (Call::Scan, Some(Library::Module(module))) => module.scan().map(Answer::Tokens),
+        (Call::Scan, Some(Library::Module(module))) => module.scan(),
+        (Call::Glance, Some(Library::Module(module))) => module.glance().map(|changed| Answer::Glanced { changed }),
         (Call::Login { token, pin, even_final_try }, Some(Library::Module(module))) => {
             module.login(&token, pin, even_final_try).map(Answer::LoggedIn)
         }
