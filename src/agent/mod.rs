@@ -8,6 +8,7 @@ pub mod command;
 mod connection;
 mod crowd;
 pub mod explanation;
+mod forwards;
 mod handler;
 pub mod inventory;
 pub mod log;

@@ -120,6 +120,7 @@ pub async fn suppose(supposed: &Supposed, trust: &Trust) -> Result<Supposition, 
     };
     let evidence = Evidence {
         listener,
+        label: None,
         binds: &binds,
         request: &request,
         program,

@@ -62,6 +62,7 @@ impl Connection {
         let (standing, first_hop_is_local_login) = self.standing(first_session);
         Evidence {
             listener: self.listener.kind,
+            label: self.listener.label.as_deref(),
             binds: &self.binds,
             request,
             program: program.unwrap_or_else(|| Err(Unknown::new("its program was not looked at"))),
