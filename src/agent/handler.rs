@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 
 use super::account::Account;
 use super::signing::Refused;
-use super::{Agent, ProviderPolicy, inventory};
+use super::{Agent, ProviderPolicy, explanation, inventory};
 use crate::backend::Signer;
 use crate::backend::middleware::SecurityKey;
 use crate::backend::software::SoftwareKey;
@@ -25,7 +25,7 @@ use crate::protocol::constraint::Constraints;
 use crate::protocol::private_key::Secret;
 use crate::protocol::public_key::PublicKey;
 use crate::protocol::reply;
-use crate::protocol::request::{Add, AddProvider, INVENTORY, Request};
+use crate::protocol::request::{Add, AddProvider, EXPLAIN, INVENTORY, Request};
 use crate::protocol::session_bind::SessionBind;
 use crate::text;
 
@@ -98,8 +98,12 @@ impl<'a> Handler<'a> {
         let what = account.what();
         let recorded = account.close(&outcome).await;
         match outcome.and_then(|reply| recorded.map(|()| reply).map_err(Refused::from)) {
-            Ok(reply) => reply,
+            Ok(reply) => {
+                self.origin.concluded("allowed");
+                reply
+            }
             Err(Refused(reason)) => {
+                self.origin.concluded(&format!("refused: {reason}"));
                 tracing::warn!("{what}: {reason}");
                 FAILURE
             }
@@ -140,6 +144,7 @@ impl<'a> Handler<'a> {
             Request::Query => Ok(Reply::Own(reply::query())),
             Request::Inventory => Ok(self.inventory().await),
             Request::Approvals(revoke) => Ok(self.approvals(revoke)),
+            Request::Explain => Ok(self.explain().await),
             Request::UnknownExtension { name } => {
                 //= RFC 9987 section 5.8: An agent that does not support extensions of the supplied type MUST reply with
                 //= an empty SSH_AGENT_FAILURE message.
@@ -201,6 +206,15 @@ impl<'a> Handler<'a> {
         }
         self.agent.providers.first_look().await;
         Reply::Own(reply::document(INVENTORY, &inventory::encode(&self.agent.keyring())))
+    }
+
+    async fn explain(&self) -> Reply {
+        // It tells who logs in where, and is for nobody who may be elsewhere.
+        if !self.origin.is_own_program() {
+            tracing::info!("explanation refused: it is for hardkey itself, on this machine and by no relay");
+            return Reply::Fixed(reply::EXTENSION_FAILURE);
+        }
+        Reply::Own(reply::document(EXPLAIN, &explanation::encode(self.agent, self.origin.number()).await))
     }
 
     async fn judge_management(&mut self, account: &mut Account) -> Result<(), Refused> {

@@ -9,6 +9,8 @@ mod asking;
 pub mod command;
 mod connection;
 mod crowd;
+pub mod explanation;
+mod forwards;
 mod handler;
 pub mod inventory;
 pub mod log;
