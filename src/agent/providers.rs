@@ -128,6 +128,11 @@ impl Providers {
         (providers, receiver)
     }
 
+    /// The PINs that tokens refused.
+    pub fn refused_pins(&self) -> &RefusedPins {
+        &self.refused
+    }
+
     /// Looks at the configured modules, all at once; then the first list may be answered.
     pub async fn start(&self) {
         let mut looks = tokio::task::JoinSet::new();
