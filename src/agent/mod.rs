@@ -26,6 +26,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::audit::Audit;
+use crate::backend::fido;
 use crate::clock;
 use crate::consent::Consent;
 use crate::crypto::fingerprint::FingerprintHash;
@@ -68,6 +69,7 @@ pub struct Agent {
     /// How many passphrases are tried at the same time: a wrong one delays no other connection, but guessing in parallel gains nothing.
     unlocking: Semaphore,
     providers: Providers,
+    fido: fido::Helpers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
     audit: Arc<Audit>,
@@ -91,6 +93,11 @@ impl Agent {
             preferences: Mutex::default(),
             unlocking: Semaphore::new(2),
             providers,
+            fido: fido::Helpers {
+                devices: Arc::default(),
+                notices: Arc::clone(&consent) as _,
+                prompt: Arc::clone(&consent) as _,
+            },
             consent,
             assessor,
             audit,
