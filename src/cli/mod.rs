@@ -2,6 +2,7 @@
 
 mod agent;
 mod client;
+mod fido;
 mod getopt;
 mod list;
 mod log;
@@ -34,6 +35,8 @@ enum Command {
     Pub(public::Arguments),
     /// Show what the agent decided, and who used which key where
     Log(log::Arguments),
+    /// Manage security keys (FIDO2): list them, make and delete keys, set the PIN
+    Fido(fido::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
     #[command(hide = true)]
     Worker,
@@ -74,6 +77,7 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
         Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
+        Command::Fido(arguments) => fido::run(arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
         Command::Prompt => pinentry::serve().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };

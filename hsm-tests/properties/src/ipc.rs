@@ -17,7 +17,12 @@ pub fn check(input: &[u8]) {
         match &answer {
             Answer::Tokens(tokens) => tokens.iter().for_each(understood),
             Answer::LoggedIn(token) => understood(token),
-            Answer::Done | Answer::Signature(_) | Answer::Assertion { .. } | Answer::Failed(_) => {}
+            Answer::Done
+            | Answer::Signature(_)
+            | Answer::Assertion { .. }
+            | Answer::Fido(_)
+            | Answer::WaitsForTouch(_)
+            | Answer::Failed(_) => {}
         }
     }
     if let Ok(call) = ipc::decode::<Call>(input) {

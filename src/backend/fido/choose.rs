@@ -17,6 +17,8 @@ use crate::ipc::fido::{FidoAnswer, FidoCall};
 const INSERTION: Duration = Duration::from_secs(60);
 /// How often it is looked whether they did: the agent gets no word from the kernel of new devices.
 const LOOK: Duration = Duration::from_millis(300);
+/// How long a device may take, after it was plugged in, until this user may open it.
+const UNREADY: Duration = Duration::from_secs(2);
 /// `CTAP2_ERR_PUAT_REQUIRED`: nothing is told without a PIN.
 const PIN_REQUIRED: u8 = 0x36;
 
@@ -29,7 +31,7 @@ enum Says {
     /// It does not hold it; in words, for people.
     No(String),
     /// It could not be asked.
-    Failed(String),
+    Failed(SignError),
 }
 
 /// The devices that the key may be used on: those that say they hold it, else the one that it must be on. Where none is plugged in, a
@@ -38,17 +40,22 @@ pub(super) async fn holders(key: &Handle, helpers: &Helpers, errand: &Errand) ->
     let mut notice = None;
     let end = Instant::now() + INSERTION;
     let mut looked_at = None;
+    let mut unready_since: Option<Instant> = None;
     let mut tried = Vec::new();
     loop {
         let plugged = Device::all();
-        // A device that is new may not be ready when it is first seen.
         if looked_at.as_ref() != Some(&plugged) {
-            let found = look(key, helpers, &plugged).await?;
+            let found = look(key, helpers, errand, &plugged).await?;
             if !found.sessions.is_empty() {
                 return Ok(found.sessions);
             }
             tried = found.reasons;
-            looked_at = (!found.failed).then_some(plugged);
+            let unready = found.unready.then(|| *unready_since.get_or_insert_with(Instant::now));
+            if found.failed || unready.is_some_and(|since| since.elapsed() > UNREADY) {
+                return Err(FidoError::NoDevice { key: key.comment.clone(), tried }.into());
+            }
+            unready_since = unready;
+            looked_at = unready.is_none().then_some(plugged);
         }
         if !helpers.notices.reaches_a_person() || Instant::now() >= end {
             return Err(FidoError::NoDevice { key: key.comment.clone(), tried }.into());
@@ -66,12 +73,14 @@ struct Found {
     sessions: Vec<Session>,
     /// Why each other device does not serve.
     reasons: Vec<String>,
-    /// One of them could not be asked.
+    /// One of them is not, or no longer, to be opened.
+    unready: bool,
+    /// One of them does not do what it should.
     failed: bool,
 }
 
 /// One look at all devices.
-async fn look(key: &Handle, helpers: &Helpers, plugged: &[Device]) -> Result<Found, SignError> {
+async fn look(key: &Handle, helpers: &Helpers, errand: &Errand, plugged: &[Device]) -> Result<Found, SignError> {
     // The one that signed last comes first: the others need not be disturbed.
     if let Some(holder) = helpers.devices.holder(&key.handle)
         && let Some(device) = plugged.iter().find(|device| device.is_same(&holder))
@@ -109,16 +118,18 @@ async fn look(key: &Handle, helpers: &Helpers, plugged: &[Device]) -> Result<Fou
             Says::Yes(session) => found.sessions.push(session),
             Says::Perhaps(session) => possible.push(session),
             Says::No(reason) => found.reasons.push(reason),
-            Says::Failed(reason) => {
-                found.failed = true;
-                found.reasons.push(reason);
+            Says::Failed(error) => {
+                let is_unready = matches!(&error, SignError::Fido(error) if error.is_of_plugging());
+                found.unready |= is_unready;
+                found.failed |= !is_unready;
+                found.reasons.push(error.to_string());
             }
         }
     }
     match (found.sessions.is_empty(), possible.len()) {
         (false, _) => {}
         (true, 0 | 1) => found.sessions = possible,
-        (true, _) => found.sessions = vec![by_touch(key, helpers, possible).await?],
+        (true, _) => found.sessions = vec![by_touch(key, helpers, errand, possible).await?],
     }
     Ok(found)
 }
@@ -127,7 +138,7 @@ async fn look(key: &Handle, helpers: &Helpers, plugged: &[Device]) -> Result<Fou
 async fn says(key: &Handle, session: Result<Session, SignError>) -> Says {
     let mut session = match session {
         Ok(session) => session,
-        Err(error) => return Says::Failed(error.to_string()),
+        Err(error) => return Says::Failed(error),
     };
     let hides = session.abilities().pin == Some(true) || session.abilities().verification == Some(true);
     let call = FidoCall::Preflight { application: key.application.clone(), handle: key.handle.clone(), pin: None };
@@ -136,15 +147,27 @@ async fn says(key: &Handle, session: Result<Session, SignError>) -> Says {
         Ok(FidoAnswer::Holds(false)) if key.wants_verification() && hides => Says::Perhaps(session),
         Ok(_) => Says::No(format!("{}: it does not hold this key", session.device().name)),
         Err(SignError::Fido(error)) if error.status() == Some(PIN_REQUIRED) => Says::Perhaps(session),
-        Err(error) => Says::Failed(error.to_string()),
+        Err(error) => Says::Failed(error),
     }
 }
 
+/// Has all of them blink for a key, and says so.
+pub(super) async fn by_touch(
+    key: &Handle,
+    helpers: &Helpers,
+    errand: &Errand,
+    sessions: Vec<Session>,
+) -> Result<Session, SignError> {
+    let _notice = helpers.notices.show(&format!("Touch the security key that holds key {}", key.comment), errand);
+    touched(sessions).await
+}
+
 /// Has all of them blink; the one that is touched is meant, the others are told that they are not.
-pub(super) async fn by_touch(key: &Handle, helpers: &Helpers, sessions: Vec<Session>) -> Result<Session, SignError> {
-    let names: Vec<String> = sessions.iter().map(|session| session.device().name.clone()).collect();
-    let text = format!("Touch the security key that holds key {}", key.comment);
-    let _notice = helpers.notices.show(&text, &Errand::default());
+///
+/// # Errors
+/// None was touched; what the last of them said.
+pub async fn touched(sessions: Vec<Session>) -> Result<Session, SignError> {
+    let tried = sessions.iter().map(|session| session.device().name.clone()).collect();
     let mut blinking = JoinSet::new();
     for mut session in sessions {
         blinking.spawn(async move {
@@ -152,7 +175,7 @@ pub(super) async fn by_touch(key: &Handle, helpers: &Helpers, sessions: Vec<Sess
             touched.map(|_| session)
         });
     }
-    let mut last = SignError::Fido(FidoError::NoDevice { key: key.comment.clone(), tried: names });
+    let mut last = SignError::Fido(FidoError::NoDevice { key: "the key".to_owned(), tried });
     while let Some(touched) = blinking.join_next().await {
         match touched {
             Ok(Ok(session)) => return Ok(session),

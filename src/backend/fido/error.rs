@@ -43,6 +43,11 @@ impl FidoError {
             _ => None,
         }
     }
+
+    /// Whether this happens while a device is plugged in or pulled out, and may be over in a moment.
+    pub const fn is_of_plugging(&self) -> bool {
+        matches!(self, Self::Fault { fault: FidoFault { cause: FidoCause::Gone | FidoCause::NotPermitted, .. }, .. })
+    }
 }
 
 fn seen(tried: &[String]) -> String {

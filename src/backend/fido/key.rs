@@ -111,7 +111,7 @@ impl FidoKey {
         let touch = Touch::new(&self.key, &self.helpers, errand);
         let wants_person = |session: &Session| self.key.wants_verification() || session.abilities().always_verify;
         if sessions.len() > 1 && sessions.iter().any(wants_person) {
-            sessions = vec![choose::by_touch(&self.key, &self.helpers, sessions).await?];
+            sessions = vec![choose::by_touch(&self.key, &self.helpers, errand, sessions).await?];
         }
         let (session, answer) = match sessions.pop() {
             Some(session) if sessions.is_empty() => self.sign_on(session, data, &touch, errand).await?,

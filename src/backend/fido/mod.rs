@@ -9,6 +9,7 @@ pub mod error;
 mod key;
 mod session;
 
+pub use choose::touched;
 pub use device::{Device, Devices};
 pub use error::FidoError;
 pub use key::{FidoKey, Handle, Helpers};
