@@ -102,6 +102,8 @@ pub enum Call {
         /// The token.
         token: TokenName,
     },
+    /// Look whether the tokens are still those of the last look, as cheaply as the module allows.
+    Glance,
 }
 
 /// What a security key is to sign (OpenSSH PROTOCOL.u2f).
@@ -127,7 +129,12 @@ pub enum Answer {
     /// Done, nothing to tell.
     Done,
     /// The tokens that are there.
-    Tokens(Vec<TokenSeen>),
+    Tokens {
+        /// Each with its keys.
+        tokens: Vec<TokenSeen>,
+        /// The module has slots that tokens are put into and taken out of, so this process will see a new one.
+        sees_insertions: bool,
+    },
     /// Logged in; these are the token's keys as they show now.
     LoggedIn(TokenSeen),
     /// The raw signature.
@@ -147,6 +154,11 @@ pub enum Answer {
     WaitsForTouch(bool),
     /// It failed.
     Failed(ModuleFault),
+    /// Whether the tokens may be others than at the last look.
+    Glanced {
+        /// Only another look tells which ones are there.
+        changed: bool,
+    },
 }
 
 /// A token as a scan found it.

@@ -65,6 +65,8 @@ fn serve(library: &mut Option<Library>, call: Call, agent: &UnixStream) -> Answe
             *library = Some(Library::Middleware(loaded));
             Answer::Done
         }),
+        (Call::Scan, Some(Library::Module(module))) => module.scan(),
+        (Call::Glance, Some(Library::Module(module))) => module.glance().map(|changed| Answer::Glanced { changed }),
         (Call::StartFido { device }, None) => fido::Device::new(&device, agent)
             .map(|device| {
                 *library = Some(Library::Fido(device));
@@ -72,7 +74,6 @@ fn serve(library: &mut Option<Library>, call: Call, agent: &UnixStream) -> Answe
             })
             .map_err(|error| fault::new(FaultKind::Other, error.to_string())),
         (Call::Fido(call), Some(Library::Fido(device))) => Ok(Answer::Fido(device.serve(&call))),
-        (Call::Scan, Some(Library::Module(module))) => module.scan().map(Answer::Tokens),
         (Call::Login { token, pin, even_final_try }, Some(Library::Module(module))) => {
             module.login(&token, pin, even_final_try).map(Answer::LoggedIn)
         }
