@@ -10,6 +10,7 @@ use super::account::Account;
 use super::signing::Refused;
 use super::{Agent, ProviderPolicy, explanation, inventory};
 use crate::backend::Signer;
+use crate::backend::fido::{FidoKey, Handle};
 use crate::backend::middleware::SecurityKey;
 use crate::backend::software::SoftwareKey;
 use crate::clock;
@@ -46,6 +47,8 @@ impl AsRef<[u8]> for Reply {
     }
 }
 
+/// The provider of security keys that is no library.
+const BUILT_IN: &str = "internal";
 const FAILURE: Reply = Reply::Fixed(reply::FAILURE);
 const SUCCESS: Reply = Reply::Fixed(reply::SUCCESS);
 
@@ -255,13 +258,10 @@ impl<'a> Handler<'a> {
         if !matches!(add.key.secret, Secret::SecurityKey { .. }) {
             return Ok(Arc::new(SoftwareKey::new(&add.key, self.agent.preset() == Preset::Openssh)?));
         }
-        let Some(provider) = &add.constraints.sk_provider else {
-            return Err(Refused::because("a security key without a provider cannot sign"));
-        };
-        if provider.eq_ignore_ascii_case("internal") {
-            let reason =
-                "this version talks to security keys through a middleware library only; name one with ssh-add -S";
-            return Err(Refused::because(reason));
+        // As OpenSSH's ssh-add names the agent's own code; other clients name nothing.
+        let provider = add.constraints.sk_provider.as_deref().unwrap_or(BUILT_IN);
+        if provider.eq_ignore_ascii_case(BUILT_IN) {
+            return Ok(Arc::new(FidoKey::new(Handle::new(&add.key, add.comment)?, self.agent.fido.clone())?));
         }
         if !self.origin.binds().untouched() && !self.agent.settings.allow_remote_providers {
             return Err(Refused::because(REMOTE_LIBRARY));

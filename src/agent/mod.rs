@@ -32,6 +32,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::audit::Audit;
+use crate::backend::fido;
 use crate::clock;
 use crate::consent::Consent;
 use crate::consent::approvals::Approvals;
@@ -75,6 +76,7 @@ pub struct Agent {
     /// How many passphrases are compared at the same time, which takes CPU.
     comparing: Semaphore,
     providers: Providers,
+    fido: fido::Helpers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
     audit: Arc<Audit>,
@@ -101,6 +103,11 @@ impl Agent {
             preferences: Mutex::default(),
             comparing: Semaphore::new(2),
             providers,
+            fido: fido::Helpers {
+                devices: Arc::default(),
+                notices: Arc::clone(&consent) as _,
+                prompt: Arc::clone(&consent) as _,
+            },
             consent,
             assessor,
             audit,

@@ -5,6 +5,7 @@ mod approvals;
 mod client;
 mod described;
 mod explain;
+mod fido;
 mod getopt;
 mod hypothesis;
 mod list;
@@ -42,6 +43,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Show what the agent decided, and who used which key where
     Log(log::Arguments),
+    /// Manage security keys (FIDO2): list them, make and delete keys, set the PIN
+    Fido(fido::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
     #[command(hide = true)]
     Worker,
@@ -84,6 +87,7 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Approvals(arguments) => approvals::run(&arguments).map_err(Failure::from),
         Command::Explain(arguments) => explain::run(&arguments).map_err(Failure::from),
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
+        Command::Fido(arguments) => fido::run(arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
         Command::Prompt => pinentry::serve().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };
