@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod command;
 mod connection;
+mod description;
 mod handler;
 pub mod inventory;
 pub mod log;
@@ -13,6 +14,7 @@ pub mod process;
 mod provider_policy;
 mod providers;
 mod question;
+mod reload;
 mod running;
 mod signing;
 pub mod socket;
@@ -29,8 +31,8 @@ use crate::consent::Consent;
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::{Keyring, Lock, Preferences};
 use crate::origin::connection::{Assessor, Listener};
-use crate::policy::Preset;
 use crate::policy::websafe::Websafe;
+use crate::policy::{Preset, Rates};
 use policies::Policies;
 pub use provider_policy::ProviderPolicy;
 pub use providers::Providers;
@@ -56,7 +58,8 @@ pub struct Settings {
 /// The state that all connections share. No lock is ever held across a wait.
 pub struct Agent {
     settings: Settings,
-    policies: Policies,
+    policies: Arc<Policies>,
+    rates: Mutex<Rates>,
     keyring: Arc<Mutex<Keyring>>,
     lock: Mutex<Lock>,
     preferences: Mutex<Preferences>,
@@ -74,7 +77,7 @@ impl Agent {
     /// Composes an agent.
     pub fn new(
         settings: Settings,
-        policies: Policies,
+        policies: Arc<Policies>,
         consent: Arc<Consent>,
         assessor: Arc<Assessor>,
         keyring: Arc<Mutex<Keyring>>,
@@ -83,6 +86,7 @@ impl Agent {
         Arc::new(Self {
             settings,
             policies,
+            rates: Mutex::default(),
             keyring,
             lock: Mutex::default(),
             preferences: Mutex::default(),
@@ -157,6 +161,10 @@ impl Agent {
 
     fn preset(&self) -> Preset {
         self.policies.current().policy.preset()
+    }
+
+    fn rates(&self) -> MutexGuard<'_, Rates> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keyring(&self) -> MutexGuard<'_, Keyring> {

@@ -22,6 +22,12 @@ pub(super) fn about(judgement: &Judgement, payload: &Payload<'_>, comment: &[u8]
     )
 }
 
+/// What is told when nobody is asked.
+pub(super) fn notice(judgement: Option<&Judgement>, payload: &Payload<'_>, comment: &[u8]) -> String {
+    let origin = judgement.map_or_else(String::new, |judgement| format!("{}: ", judgement.origin));
+    format!("{origin}{} with key {}", purpose(payload), text::excerpt(comment))
+}
+
 /// What stock ssh-agent asks: the words that people and programs who switch over know.
 pub(super) fn stock(payload: &Payload<'_>, is_restricted: bool, comment: &[u8], fingerprint: &str) -> String {
     let mut question = format!("Allow use of key {}?\nKey fingerprint {fingerprint}.", text::excerpt(comment));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::command::{Options, Place, specs};
 use super::policies::Policies;
 use super::process::{self, Companion, End, Signals, SocketFile};
+use super::reload::{self, Reload};
 use super::socket::{self, AgentSocket};
 use super::{Agent, Providers};
 use crate::config::ListenConfig;
@@ -20,7 +21,7 @@ use crate::origin::ledger::Ledger;
 use crate::origin::restart::leave_marker;
 use crate::origin::server;
 use crate::origin::trust::{Role, Trust};
-use crate::policy::{Policy, Preset};
+use crate::policy::Preset;
 
 /// Serves until the end. `begin` is called once signals are received, and gives the socket and the command that the agent goes with.
 ///
@@ -74,14 +75,21 @@ async fn serve(
     let (providers, mut changes) =
         Providers::new(Arc::clone(&keyring), Arc::clone(&consent) as _, options.allowed.clone(), modules);
     let forwards = forward_sockets(&options)?;
+    let listen = &options.config.listen;
+    let labels: Vec<Option<Arc<str>>> = listen
+        .forward
+        .iter()
+        .map(|_| None)
+        .chain(listen.extra.iter().map(|extra| extra.label.as_deref().map(Arc::from)))
+        .collect();
     let paths = std::iter::once(&socket).chain(&forwards).map(|socket| socket.path.clone()).collect();
-    let assessor = assessor(&socket.path, options.place.is_reused(), paths)?;
-    let policies = Policies::new(Policy::new(options.config.preset));
+    let assessor = assessor(&options, &socket.path, paths)?;
+    let policies = Arc::new(Policies::new(reload::policy_of(&options.config)));
+    let reload = Reload::new(options.config_file.clone(), Arc::clone(&policies), Arc::clone(&assessor));
     let agent = Agent::new(options.settings, policies, consent, assessor, keyring, providers);
     let _files: Vec<SocketFile> = forwards.iter().map(|socket| SocketFile::new(socket.path.clone(), false)).collect();
-    for forward in forwards {
-        let (agent, place) =
-            (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(forward.path), label: None });
+    for (forward, label) in forwards.into_iter().zip(labels) {
+        let (agent, place) = (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(forward.path), label });
         tokio::spawn(async move {
             if let Err(error) = agent.serve(forward.listener, place).await {
                 tracing::error!("listener for forwarded requests ended: {error}");
@@ -97,8 +105,17 @@ async fn serve(
         }
         std::future::pending::<()>().await;
     };
+    // Where a terminal's end would end the agent it still does, and where ssh-agent would end.
+    let on_hang_up = || {
+        let reloads = options.reloads && !process::has_terminal();
+        if reloads {
+            reload.on_demand();
+        }
+        reloads
+    };
     tokio::select! {
-        end = signals.end(companion, options.foreground, || agent.remove_all()) => end,
+        end = signals.end(companion, options.foreground, || agent.remove_all(), on_hang_up) => end,
+        () = reload.follow() => Ok(End::Companion),
         result = agent.serve(socket.listener, place) => result.map(|()| End::Companion),
         () = agent.expire_keys() => Ok(End::Companion),
         () = follow => Ok(End::Companion),
@@ -126,12 +143,12 @@ fn in_runtime_folder(path: &Path) -> PathBuf {
 
 /// What judges where requests come from. At a path where an agent may have been before, processes older than this one are not trusted to
 /// be where they were then.
-fn assessor(socket: &Path, reused: bool, sockets: Vec<PathBuf>) -> io::Result<Arc<Assessor>> {
+fn assessor(options: &Options, socket: &Path, sockets: Vec<PathBuf>) -> io::Result<Arc<Assessor>> {
     let mut tools = vec!["/usr/bin/ssh-keygen".into(), "/usr/bin/ssh-add".into()];
     if rustix::process::getuid().is_root() {
         tools.extend(server::PROGRAMS.map(PathBuf::from).into_iter().filter(|program| program.exists()));
     }
-    let (trust, problems) = Trust::open(&["/usr/bin/ssh".into()], &tools);
+    let (trust, problems) = Trust::open(&options.config.trust.ssh(), &tools);
     problems.iter().for_each(|problem| tracing::info!("{problem}"));
     // Asked for their version now, so that the first login does not wait for the answer, or miss it on a busy machine.
     let programs: Vec<_> = trust.programs().filter(|program| program.role() == Role::Ssh).collect();
@@ -142,7 +159,7 @@ fn assessor(socket: &Path, reused: bool, sockets: Vec<PathBuf>) -> io::Result<Ar
             }
         }
     });
-    let trusted_since = match reused {
+    let trusted_since = match options.place.is_reused() {
         true => leave_marker(&socket::restart_marker(socket)?)?,
         false => None,
     };
