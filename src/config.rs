@@ -3,6 +3,7 @@
 //! Every key is known or refused, with file and line: a misspelt `pin` must not mean that nobody is asked for one.
 
 pub mod administrator;
+mod audit;
 mod rules;
 pub(crate) mod values;
 
@@ -20,6 +21,7 @@ use crate::backend::pin::PinSource;
 use crate::backend::pkcs11::uri::Uri;
 use crate::backend::pkcs11::{ModuleSpec, Selector};
 use crate::policy::{Policy, Preset};
+pub use audit::{AuditConfig, AuditPath};
 use rules::{Defaults, Forwarding, KeySection, ProcessSection, RuleSection, Sections, Source};
 
 /// A file that is longer than this is not read, in octets.
@@ -59,6 +61,9 @@ pub struct Config {
     rules: Vec<Spanned<RuleSection>>,
     #[serde(default, rename = "process")]
     processes: Vec<Spanned<ProcessSection>>,
+    /// How decisions are recorded.
+    #[serde(default)]
+    pub audit: AuditConfig,
 }
 
 /// `[trust]`

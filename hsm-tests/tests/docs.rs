@@ -64,6 +64,7 @@ fn every_setting_has_an_example() {
         "[[rule]]\naction = \"deny\"\n",
         "[[process]]\nexe = \"x\"\n",
         "[trust]\n",
+        "[audit]\n",
     ];
     let shown =
         |setting: &str| pages.iter().any(|block| block.text.lines().any(|line| line.trim().starts_with(setting)));
@@ -93,7 +94,7 @@ fn every_option_is_in_the_manual() {
     }
     let home = Home::new();
     let manual = fs::read_to_string(root().join("docs/man/hardkey.1")).expect("the manual page");
-    for subcommand in ["agent", "list", "pub"] {
+    for subcommand in ["agent", "list", "pub", "log"] {
         let help = home.command(agent_binary()).args([subcommand, "--help"]).run().succeeds().stdout;
         let first = help.lines().filter_map(|line| line.split_whitespace().next());
         for option in

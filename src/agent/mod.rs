@@ -2,9 +2,11 @@
 //!
 //! Owns the listener, one task per connection, and the life of the process. Parses nothing and decides nothing itself.
 
+mod account;
 pub mod activation;
 pub mod command;
 mod connection;
+mod crowd;
 mod description;
 mod handler;
 pub mod inventory;
@@ -26,21 +28,22 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::audit::Audit;
 use crate::clock;
 use crate::consent::Consent;
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::{Keyring, Lock, Preferences};
 use crate::origin::connection::{Assessor, Listener};
+use crate::origin::ledger::Socket;
 use crate::policy::websafe::Websafe;
 use crate::policy::{Preset, Rates};
+use crowd::Crowd;
 use policies::Policies;
 pub use provider_policy::ProviderPolicy;
 pub use providers::Providers;
 
 /// Descriptors kept free for workers, dialogs and files.
 const RESERVED_DESCRIPTORS: u64 = 64;
-/// What a connection takes at most: its socket, a second one to notice its end, and a hold on the peer's process.
-const DESCRIPTORS_A_CONNECTION: u64 = 3;
 
 /// What the agent is told at its start.
 #[derive(Debug, Clone, Default)]
@@ -65,11 +68,13 @@ pub struct Agent {
     preferences: Mutex<Preferences>,
     /// How many connections there may be, at all listeners together.
     seats: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     /// How many passphrases are tried at the same time: a wrong one delays no other connection, but guessing in parallel gains nothing.
     unlocking: Semaphore,
     providers: Providers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
+    audit: Arc<Audit>,
     expiry_changed: Notify,
 }
 
@@ -82,6 +87,7 @@ impl Agent {
         assessor: Arc<Assessor>,
         keyring: Arc<Mutex<Keyring>>,
         providers: Providers,
+        audit: Arc<Audit>,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
@@ -94,8 +100,10 @@ impl Agent {
             providers,
             consent,
             assessor,
+            audit,
             expiry_changed: Notify::new(),
             seats: Arc::new(Semaphore::new(connection_limit())),
+            crowd: Arc::default(),
         })
     }
 
@@ -124,10 +132,12 @@ impl Agent {
                 Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
                     let agent = Arc::clone(self);
                     // Now: facts about the peer are the better the earlier they are read.
-                    let origin = self.assessor.accept(&stream, &place);
+                    let stream = Arc::new(stream);
+                    let origin = Box::new(self.assessor.accept(&(Arc::clone(&stream) as Socket), &place));
+                    let visitor = self.crowd.enter();
                     tokio::spawn(async move {
                         connection::serve(&agent, stream, origin).await;
-                        drop(seat);
+                        drop((seat, visitor));
                     });
                 }
                 Ok(peer) => tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid()),
@@ -151,6 +161,11 @@ impl Agent {
                 None => changed.await,
             }
         }
+    }
+
+    /// Gives memory back whenever a crowd of clients has left.
+    pub async fn clean_up_after_crowds(&self) {
+        self.crowd.clean_up_after().await;
     }
 
     /// Removes every key and forgets every PIN.
@@ -182,6 +197,5 @@ impl Agent {
 
 fn connection_limit() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
-    let connections = limit.saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_A_CONNECTION;
-    usize::try_from(connections).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS)
+    usize::try_from(limit.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS)
 }

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::account;
 use super::command::{Options, Place, specs};
 use super::policies::Policies;
 use super::process::{self, Companion, End, Signals, SocketFile};
 use super::reload::{self, Reload};
 use super::socket::{self, AgentSocket};
 use super::{Agent, Providers};
+use crate::audit::Audit;
 use crate::config::ListenConfig;
 use crate::consent::{Consent, DIALOG_TIMEOUT, Surroundings};
 use crate::keyring::Keyring;
@@ -84,9 +86,12 @@ async fn serve(
         .collect();
     let paths = std::iter::once(&socket).chain(&forwards).map(|socket| socket.path.clone()).collect();
     let assessor = assessor(&options, &socket.path, paths)?;
+    let audit = Arc::new(Audit::start(&options.config.audit));
+    let _recording = Recording(Arc::clone(&audit));
+    providers.refused_pins().tell(account::of_refused_pins(Arc::clone(&audit)));
     let policies = Arc::new(Policies::new(reload::policy_of(&options.config)));
     let reload = Reload::new(options.config_file.clone(), Arc::clone(&policies), Arc::clone(&assessor));
-    let agent = Agent::new(options.settings, policies, consent, assessor, keyring, providers);
+    let agent = Agent::new(options.settings, policies, consent, assessor, keyring, providers, audit);
     let _files: Vec<SocketFile> = forwards.iter().map(|socket| SocketFile::new(socket.path.clone(), false)).collect();
     for (forward, label) in forwards.into_iter().zip(labels) {
         let (agent, place) = (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(forward.path), label });
@@ -118,7 +123,17 @@ async fn serve(
         () = reload.follow() => Ok(End::Companion),
         result = agent.serve(socket.listener, place) => result.map(|()| End::Companion),
         () = agent.expire_keys() => Ok(End::Companion),
+        () = agent.clean_up_after_crowds() => Ok(End::Companion),
         () = follow => Ok(End::Companion),
+    }
+}
+
+/// Sees to it that what was decided is written before the agent ends.
+struct Recording(Arc<Audit>);
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use super::account::Account;
 use super::description::Description;
 use super::handler::Handler;
 use super::question;
+use crate::audit::record::Consented;
 use crate::clock;
 use crate::consent::Dialog;
 use crate::errand::{Demands, Errand};
@@ -25,27 +27,36 @@ impl<E: std::error::Error> From<E> for Refused {
     }
 }
 
+impl Refused {
+    /// For a reason that is always the same.
+    pub(super) fn because(reason: &str) -> Self {
+        Self(reason.to_owned())
+    }
+}
+
 impl Handler<'_> {
-    pub(super) async fn sign(&mut self, sign: Sign<'_>) -> Result<Vec<u8>, Refused> {
-        let identity = self.find(sign.key).await.ok_or_else(|| Refused("the key is not here".to_owned()))?;
+    pub(super) async fn sign(&mut self, sign: Sign<'_>, account: &mut Account) -> Result<Vec<u8>, Refused> {
         let payload = match self.origin.may_be_host_key_agent() {
             true => Payload::for_host_key_agent(sign.data),
             false => Payload::of(sign.data),
         };
+        account.payload(&payload);
+        let identity = self.find(sign.key).await.ok_or_else(|| Refused::because("the key is not here"))?;
+        account.key(&identity);
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
         self.agent.settings.websafe.permits(&identity.public, &payload)?;
         let purpose = question::purpose(&payload);
         let mut errand = Errand { purpose, asker: self.origin.peer().id(), ..Errand::default() };
         let policy = self.agent.policies.current().policy;
-        errand.demands = self.consent(&policy, &identity, &payload, &errand).await?;
+        errand.demands = self.consent(&policy, &identity, &payload, &errand, account).await?;
         let wanted = Wanted { flags: sign.flags, sha1: policy.preset() == Preset::Openssh };
         let signature = identity.signer.sign(sign.data, wanted, &errand).await?;
         // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
         if self.agent.lock().is_locked() {
-            return Err(Refused("the agent was locked while the request waited".to_owned()));
+            return Err(Refused::because("the agent was locked while the request waited"));
         }
         if self.agent.keyring().find(sign.key, clock::now()).is_none() {
-            return Err(Refused("the key was removed while the request waited".to_owned()));
+            return Err(Refused::because("the key was removed while the request waited"));
         }
         if let (Some(_), Some(offered)) = (payload.login(), self.offered.take()) {
             self.agent.preferences().worked(&offered.host, identity.public.blob());
@@ -62,6 +73,7 @@ impl Handler<'_> {
         identity: &Identity,
         payload: &Payload<'_>,
         errand: &Errand,
+        account: &mut Account,
     ) -> Result<Demands, Refused> {
         let settings = &self.agent.settings;
         let own = identity.signer.demands();
@@ -75,9 +87,13 @@ impl Handler<'_> {
             true => Some(self.origin.judge(&question).await),
             false => None,
         };
+        if let Some(judgement) = &judgement {
+            account.judgement(judgement, &self.origin);
+        }
         let description = Description::of(policy, &self.origin, identity, &question, judgement.as_ref(), payload).await;
         let verdict = policy.decide(&description.asked(), limits);
         let reason = verdict.because();
+        account.rule(&reason.cited());
         let Action::Require(demanded) = verdict.action else { return Err(Refused(reason.cited())) };
         let demands =
             Demands { touch: demanded.contains(Requirements::TOUCH), pin: demanded.contains(Requirements::PIN) };
@@ -96,6 +112,7 @@ impl Handler<'_> {
             };
             let dialog = Dialog { text, errand: errand.clone(), ..Dialog::default() };
             let confirmed = self.agent.consent.ask(&dialog).await.map(drop);
+            account.consent(if confirmed.is_ok() { Consented::Once } else { Consented::No });
             let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
             confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", reason.cited())))?;
         } else if demanded.contains(Requirements::NOTIFY) {

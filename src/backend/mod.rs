@@ -52,6 +52,11 @@ pub trait Signer: Send + Sync {
         }
     }
 
+    /// Whether the key can be had at all: a token may be gone, and its keys are not offered then.
+    fn is_there(&self) -> bool {
+        true
+    }
+
     /// Where the key lives and how it is, for people.
     fn place(&self) -> Place;
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::Unknown;
 use super::classify::{Destination, Judgement, destination};
-use super::connection::{Connection, read_within_time};
+use super::connection::{Connection, gather::read_within_time};
 use super::evidence::Request;
 use super::known_hosts::{HostKey, Place};
 use super::peer::{Ancestor, Process, Terminal};

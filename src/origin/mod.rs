@@ -16,6 +16,7 @@ pub mod host_pattern;
 pub mod hosts;
 pub mod known_hosts;
 pub mod ledger;
+pub mod live;
 pub mod peer;
 pub mod proc;
 mod remembered;

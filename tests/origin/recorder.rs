@@ -1,5 +1,6 @@
 //! An agent that signs everything with one key and records where it believes each request to come from.
 
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +10,7 @@ use hardkey::origin::classify::{Judgement, Origin};
 use hardkey::origin::connection::{Assessor, Connection, Listener};
 use hardkey::origin::evidence::{Kind, PayloadFact, Request};
 use hardkey::origin::facts::Facts;
-use hardkey::origin::ledger::Ledger;
+use hardkey::origin::ledger::{Ledger, Socket};
 use hardkey::origin::trust::Trust;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -114,9 +115,11 @@ async fn accept(
 ) {
     loop {
         let (stream, _) = socket.accept().await.expect("accept");
-        let connection = assessor.accept(&stream, &listener);
+        let held: Socket = Arc::new(stream.as_fd().try_clone_to_owned().expect("a descriptor"));
+        let connection = assessor.accept(&held, &listener);
         let (key, records) = (Arc::clone(&key), Arc::clone(&records));
         tokio::spawn(async move {
+            let _open_as_long = held;
             // A client that goes in the middle of a message is no concern of the test's.
             _ = serve(stream, connection, &key, &records).await;
         });
