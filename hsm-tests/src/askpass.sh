@@ -16,7 +16,7 @@ printf '%s [%s] %s\n' "$$" "${SSH_ASKPASS_PROMPT-}" "$(printf '%s' "$1" | tr '\n
 answer=$(next_answer)
 case $answer in
 "type "*) printf '%s\n' "${answer#type }" ;;
-ok) ;;
+ok | slip) ;;
 no | cancel) exit 1 ;;
 hang)
     # Opening a pipe that nobody writes to waits until this process is killed.

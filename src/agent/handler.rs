@@ -15,6 +15,7 @@ use crate::clock;
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::crypto::passphrase::PassphraseHash;
 use crate::crypto::verify;
+use crate::errand::Errand;
 use crate::keyring::Identity;
 use crate::origin::binds::BindClaim;
 use crate::origin::connection::Connection;
@@ -168,8 +169,11 @@ impl<'a> Handler<'a> {
             self.origin.judge(&Question::List).await;
         }
         let binds = self.origin.binds();
-        let can_ask = self.agent.consent.can_ask();
-        let shows_all = policy::decide_list(self.agent.settings.preset, self.origin.is_forwarded(), can_ask);
+        let is_forwarded = self.origin.is_forwarded();
+        let errand = Errand { asker: self.origin.peer().id(), ..Errand::default() };
+        // Looked for only where something hangs on it.
+        let can_ask = !is_forwarded || self.agent.consent.can_ask(&errand).await;
+        let shows_all = policy::decide_list(self.agent.settings.preset, is_forwarded, can_ask);
         let may_see = |identity: &Identity| {
             destination::permits_sight(&identity.destinations, binds).is_ok()
                 && (shows_all || !identity.destinations.is_empty())

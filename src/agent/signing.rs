@@ -6,7 +6,7 @@ use super::handler::Handler;
 use super::question;
 use crate::clock;
 use crate::consent::Dialog;
-use crate::errand::Errand;
+use crate::errand::{Errand, Sake};
 use crate::keyring::Identity;
 use crate::origin::evidence::{PayloadFact, Request as Question};
 use crate::policy::{self, Action, Ask, KeyLimits, Preset, destination};
@@ -30,8 +30,9 @@ impl Handler<'_> {
         let payload = Payload::of(sign.data);
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
         self.agent.settings.websafe.permits(&identity.public, &payload)?;
-        let errand = Errand { purpose: question::purpose(&payload), asker: self.origin.peer().id() };
-        self.consent(&identity, &payload, &errand).await?;
+        let sake = if self.origin.is_forwarded() { Sake::Others } else { Sake::Own };
+        let mut errand = Errand { purpose: question::purpose(&payload), asker: self.origin.peer().id(), sake };
+        self.consent(&identity, &payload, &mut errand).await?;
         let wanted = Wanted { flags: sign.flags, sha1: self.agent.settings.preset == Preset::Openssh };
         let signature = identity.signer.sign(sign.data, wanted, &errand).await?;
         // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
@@ -49,13 +50,21 @@ impl Handler<'_> {
     }
 
     /// Succeeds when the signature may be made: by the rules alone, or because a person said yes to it.
-    async fn consent(&mut self, identity: &Identity, payload: &Payload<'_>, errand: &Errand) -> Result<(), Refused> {
+    async fn consent(
+        &mut self,
+        identity: &Identity,
+        payload: &Payload<'_>,
+        errand: &mut Errand,
+    ) -> Result<(), Refused> {
         let settings = &self.agent.settings;
         let limits = KeyLimits { confirm: identity.confirm, named_destination: !identity.destinations.is_empty() };
         let judgement = match settings.preset {
             Preset::Strict => Some(self.origin.judge(&Question::Sign(fact(payload))).await),
             Preset::Openssh => None,
         };
+        if errand.sake == Sake::Own && judgement.as_ref().is_some_and(|judgement| !judgement.origin.is_local()) {
+            errand.sake = Sake::Unknown;
+        }
         let verdict = match &judgement {
             Some(judgement) => policy::decide(judgement, ask(payload), limits, self.origin.binds()),
             None => policy::decide_as_stock(limits),

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod destination;
 pub mod effective_config;
 pub mod evidence;
+pub mod glimpse;
 pub mod host_pattern;
 pub mod known_hosts;
 pub mod ledger;
