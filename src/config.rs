@@ -14,6 +14,9 @@ use crate::backend::pkcs11::uri::Uri;
 use crate::backend::pkcs11::{ModuleSpec, Selector};
 use crate::policy::Preset;
 
+mod audit;
+pub use audit::{AuditConfig, AuditPath};
+
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,6 +35,9 @@ pub struct Config {
     /// How people are asked.
     #[serde(default)]
     pub prompt: PromptConfig,
+    /// How decisions are recorded.
+    #[serde(default)]
+    pub audit: AuditConfig,
 }
 
 /// `[listen]`

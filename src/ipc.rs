@@ -2,6 +2,8 @@
 //!
 //! One call, one answer, strictly in turn. Frames are those of [`crate::protocol::frame`], bodies are `postcard`.
 
+pub mod fido;
+
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
@@ -62,6 +64,13 @@ pub enum Call {
         /// The library's path.
         library: std::path::PathBuf,
     },
+    /// Serve a FIDO device. The first call of all, instead of [`Call::Start`].
+    StartFido {
+        /// Its file below `/dev`.
+        device: std::path::PathBuf,
+    },
+    /// Do something with the FIDO device.
+    Fido(fido::FidoCall),
     /// Sign with a security key through the middleware.
     SignAssertion(Assertion),
     /// Look at all slots, tokens and keys.
@@ -93,6 +102,8 @@ pub enum Call {
         /// The token.
         token: TokenName,
     },
+    /// Look whether the tokens are still those of the last look, as cheaply as the module allows.
+    Glance,
 }
 
 /// What a security key is to sign (OpenSSH PROTOCOL.u2f).
@@ -118,7 +129,12 @@ pub enum Answer {
     /// Done, nothing to tell.
     Done,
     /// The tokens that are there.
-    Tokens(Vec<TokenSeen>),
+    Tokens {
+        /// Each with its keys.
+        tokens: Vec<TokenSeen>,
+        /// The module has slots that tokens are put into and taken out of, so this process will see a new one.
+        sees_insertions: bool,
+    },
     /// Logged in; these are the token's keys as they show now.
     LoggedIn(TokenSeen),
     /// The raw signature.
@@ -132,8 +148,17 @@ pub enum Answer {
         /// The key's signature counter.
         counter: u32,
     },
+    /// The FIDO device's answer.
+    Fido(fido::FidoAnswer),
+    /// The FIDO device begins to wait for a touch, or no longer waits; the answer is still to come.
+    WaitsForTouch(bool),
     /// It failed.
     Failed(ModuleFault),
+    /// Whether the tokens may be others than at the last look.
+    Glanced {
+        /// Only another look tells which ones are there.
+        changed: bool,
+    },
 }
 
 /// A token as a scan found it.

@@ -4,6 +4,7 @@
 //! ([`consent`]), signed where the key lives ([`backend`], in a [`worker`] process when that is a token), and answered ([`agent`]).
 
 pub mod agent;
+pub mod audit;
 pub mod backend;
 pub mod cli;
 pub mod clock;

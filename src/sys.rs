@@ -90,27 +90,12 @@ pub fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(Into::into)
 }
 
-/// Tells when the other end of a connection is closed altogether, and only that.
-pub struct HangUp(AsyncFd<OwnedFd>);
-
-impl HangUp {
-    /// Watches a connection through a second descriptor, so that nobody else's reading and waiting is disturbed.
-    ///
-    /// # Errors
-    /// No descriptor is left.
-    pub fn of(connection: impl AsFd) -> io::Result<Self> {
-        let second = rustix::io::fcntl_dupfd_cloexec(connection, 3)?;
-        // EPOLLPRI never comes on a Unix socket; EPOLLHUP is reported unasked, a half-close (EPOLLRDHUP) is not.
-        // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives, and `AsyncFd` deregisters it before dropping it.
-        let watched = unsafe { AsyncFd::register_with_interest(second, Interest::PRIORITY) };
-        Ok(Self(watched?))
-    }
-
-    /// Waits for the end. Does not resolve where the connection can no longer be watched.
-    pub async fn wait(&self) {
-        if self.0.ready(Interest::PRIORITY).await.is_err() {
-            std::future::pending::<()>().await;
-        }
+/// Gives memory that is allocated and free back to the system, as far as the C library can tell: malloc_trim(3).
+pub fn return_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: touches only what the allocator itself holds, under the allocator's own locks.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

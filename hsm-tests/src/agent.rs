@@ -156,6 +156,19 @@ impl Agent {
         }
     }
 
+    /// How `hardkey list` says that a key is; `None` when it does not list it.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn state(&self, key: &PublicKey) -> Option<String> {
+        let listed = self.command("hardkey").args(["list", "--json"]).run().succeeds().stdout;
+        let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+        let keys = listed.as_array().expect("a list of keys");
+        let found = keys.iter().find(|listed| listed["fingerprint"] == key.fingerprint())?;
+        Some(found["state"].as_str().expect("a state").to_owned())
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.process.has_ended()

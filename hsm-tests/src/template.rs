@@ -57,7 +57,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Changes with the script, so that an old template is not taken for a new one.
-fn fingerprint(script: &Path) -> u64 {
+pub(crate) fn fingerprint(script: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     fs::read(script).unwrap_or_else(|error| panic!("read {}: {error}", script.display())).hash(&mut hasher);
     hasher.finish()

@@ -205,7 +205,7 @@ fn softhsm_library() -> PathBuf {
 }
 
 /// Distributions keep modules in /usr/lib, in its folder for the machine's architecture, or in /usr/lib64.
-fn find(names: &[&str], package: &str) -> PathBuf {
+pub(crate) fn find(names: &[&str], package: &str) -> PathBuf {
     let multiarch = fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
     let folders: Vec<PathBuf> =
         ["/usr/lib", "/usr/lib64", "/usr/local/lib"].iter().map(PathBuf::from).chain(multiarch).collect();

@@ -18,10 +18,12 @@ const MALICIOUS: usize = 1_000;
 fn idle_clients() -> usize {
     let hard = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard });
-    // The agent needs three files for each connection.
-    let possible = hard.map_or(usize::MAX, |hard| usize::try_from(hard).unwrap_or(usize::MAX)) / 3;
+    let possible = hard.map_or(usize::MAX, |hard| usize::try_from(hard).unwrap_or(usize::MAX));
     let idle = possible.saturating_sub(MALICIOUS + 100).min(10_000);
     assert!(idle > 100, "the limit of open files is too low for this test; see ulimit -Hn");
+    if idle < 10_000 {
+        eprintln!("only {idle} idle clients instead of 10000: the hard limit of open files is {possible} (ulimit -Hn)");
+    }
     idle
 }
 
@@ -60,12 +62,12 @@ fn when_every_seat_is_taken_those_who_have_one_are_served_and_the_others_wait_fo
     let token = Token::new(&home, "token", &[Key::P256]);
     let builder = Agent::with(&home).as_stock().module(Module::of(&token));
     let (configuration, socket) = (home.file("few.toml", builder.configuration()), home.path("run/few"));
-    let script = "ulimit -n 124; exec \"$0\" agent -D -a \"$1\" --config \"$2\"";
+    let script = "ulimit -n 84; exec \"$0\" agent -D -a \"$1\" --config \"$2\"";
     let process =
         home.command("sh").args(["-c", script]).arg(agent_binary()).arg(&socket).arg(configuration).start("few");
     assert!(until(SOON, || UnixStream::connect(&socket).is_ok()), "nobody listens\n{}", home.logs());
 
-    // 124 files, of which 64 are kept free: there are 20 seats of three files each.
+    // 84 files, of which 64 are kept free: there are 20 seats.
     let mut seated: Vec<Client> = (0..20).map(|_| Client::connect(&socket)).collect();
     assert!(seated.iter_mut().all(|client| client.list().is_some()));
     let mut waiting: Vec<Client> = (0..60).map(|_| Client::connect(&socket)).collect();
@@ -81,7 +83,7 @@ fn when_every_seat_is_taken_those_who_have_one_are_served_and_the_others_wait_fo
 
 #[test]
 #[ignore = "slow: takes half a minute and ten thousand connections"]
-fn a_login_gets_through_a_crowd_whose_memory_serves_the_next_crowd() {
+fn a_login_gets_through_a_crowd_that_leaves_no_memory_behind() {
     if stock_cannot("hold ten thousand connections with the usual limit of open files") {
         return;
     }
@@ -98,23 +100,26 @@ fn a_login_gets_through_a_crowd_whose_memory_serves_the_next_crowd() {
     };
     let alone = login();
     let before = resident_memory(agent.pid());
-    let [(first, after_first), (second, after_second)] = [(); 2].map(|()| {
+    for crowd in 1..=2 {
         let mut idle: Vec<Client> = (0..idle_clients).map(|_| agent.client()).collect();
         assert!(idle[0].list().is_some() && idle[idle_clients - 1].list().is_some());
+        let each = resident_memory(agent.pid()).saturating_sub(before) / idle_clients as u64;
         let took = in_a_crowd(agent.socket(), login);
         assert!(idle.iter_mut().step_by(1000).all(|client| client.list().is_some()), "an idle client was hung up on");
         drop(idle);
-        // That everybody's end was noticed shows in the answer to one who comes later.
-        assert!(agent.client().list().is_some());
-        (took, resident_memory(agent.pid()))
-    });
-    let kilobytes = [before, after_first, after_second].map(|bytes| bytes / 1024);
-    eprintln!(
-        "{idle_clients} idle clients; login alone {alone:?}, in the crowd {first:?} and {second:?}; kB before and after: {kilobytes:?}"
-    );
-    assert!(first.max(second) < Duration::from_secs(20), "logins take {first:?} and {second:?}, alone {alone:?}");
-    // What the first crowd needed stays with the process, in pieces; the second finds it there.
-    assert!(after_second <= after_first + after_first / 10, "kB before and after two crowds: {kilobytes:?}");
+        let mut after = 0;
+        let given_back = until(SOON, || {
+            after = resident_memory(agent.pid());
+            after <= before + before / 10
+        });
+        let kilobytes = [before, after].map(|octets| octets / 1024);
+        eprintln!(
+            "crowd {crowd}: {idle_clients} idle clients of {each} octets each; login alone {alone:?}, in the crowd {took:?}; kB before and after: {kilobytes:?}"
+        );
+        assert!(each <= 6 * 1024, "{each} octets for each idle client");
+        assert!(took < Duration::from_secs(20), "a login takes {took:?}, alone {alone:?}");
+        assert!(given_back, "kB before and after crowd {crowd}: {kilobytes:?}");
+    }
     assert!(!agent.has_ended());
 }
 

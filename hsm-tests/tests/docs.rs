@@ -56,7 +56,7 @@ fn every_setting_has_an_example() {
     let shown =
         |setting: &str| pages.iter().any(|block| block.text.lines().any(|line| line.trim().starts_with(setting)));
     // The parser names all settings that it knows when it meets one that it does not.
-    for table in ["", "[[module]]\npath = \"/m.so\"\n", "[prompt]\n", "[listen]\n"] {
+    for table in ["", "[[module]]\npath = \"/m.so\"\n", "[prompt]\n", "[listen]\n", "[audit]\n"] {
         let error = Config::parse(&format!("{table}no-such-setting = 1")).expect_err("unknown").to_string();
         let known = error.split_once("expected").expect("a list of settings").1;
         for setting in known.split('`').skip(1).step_by(2) {
@@ -81,7 +81,7 @@ fn every_option_is_in_the_manual() {
     }
     let home = Home::new();
     let manual = fs::read_to_string(root().join("docs/man/hardkey.1")).expect("the manual page");
-    for subcommand in ["agent", "list", "pub"] {
+    for subcommand in ["agent", "list", "pub", "log"] {
         let help = home.command(agent_binary()).args([subcommand, "--help"]).run().succeeds().stdout;
         let first = help.lines().filter_map(|line| line.split_whitespace().next());
         for option in

@@ -80,13 +80,14 @@ fn a_pin_that_was_changed_meanwhile_costs_a_new_worker_one_try() {
 }
 
 #[test]
-fn a_token_that_is_removed_is_refused_with_the_reason_and_works_when_it_is_back() {
+fn a_token_that_is_removed_is_refused_with_the_reason_and_asks_for_its_pin_when_it_is_back() {
     if stock_cannot(AGAIN) {
         return;
     }
     let home = Home::new();
     let token = FaultyToken::new(&home, "token", &[Key::P256]);
-    let pinentry = Pinentry::new(&home, &[Answer::Type(token.token().pin())]);
+    let right = token.token().pin();
+    let pinentry = Pinentry::new(&home, &[Answer::Type(right), Answer::Type(right)]);
     let mut agent = asking(&home, &token, &pinentry).start();
     let software = KeyFile::new(&home, "software");
     agent.ssh_add([software.path()]).run().succeeds();
@@ -99,7 +100,7 @@ fn a_token_that_is_removed_is_refused_with_the_reason_and_works_when_it_is_back(
 
     token.clear();
     assert!(signs(&agent, &token), "{}", home.logs());
-    assert_eq!(pinentry.pins_asked(), 1, "the same token needs no new PIN");
+    assert_eq!(pinentry.pins_asked(), 2, "whoever puts the token in shows that he knows its PIN");
 }
 
 #[test]

@@ -3,19 +3,20 @@
 use std::io;
 use std::sync::Arc;
 
+use rustix::net::{SendFlags, send};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 use super::Agent;
 use super::handler::Handler;
 use crate::origin::connection::Connection;
 use crate::protocol::frame::{FrameBuffer, MAX_MESSAGE};
-use crate::sys::HangUp;
 
-/// Serves a connection until the client closes it or loses the frame.
-pub(super) async fn serve(agent: &Arc<Agent>, stream: UnixStream, origin: Connection) {
+/// Serves a connection until the client closes it or loses the frame. One that waits for its client's next request holds one descriptor
+/// and little memory.
+pub(super) async fn serve(agent: &Arc<Agent>, stream: Arc<UnixStream>, origin: Box<Connection>) {
     let mut handler = Handler::new(agent, origin);
     let mut frames = FrameBuffer::new(MAX_MESSAGE);
-    let mut end = None;
     loop {
         loop {
             let frame = match frames.next_frame() {
@@ -30,8 +31,9 @@ pub(super) async fn serve(agent: &Arc<Agent>, stream: UnixStream, origin: Connec
             //= Replies are sent in order.
             let reply = tokio::select! {
                 biased;
-                reply = handler.handle(frame) => reply,
-                () = hung_up(&stream, &mut end) => {
+                // Boxed, so that its many states need room only while there is a request.
+                reply = Box::pin(handler.handle(frame)) => reply,
+                () = hung_up(&stream) => {
                     tracing::debug!("client went away while its request was pending");
                     return;
                 }
@@ -44,47 +46,52 @@ pub(super) async fn serve(agent: &Arc<Agent>, stream: UnixStream, origin: Connec
             tokio::task::consume_budget().await;
         }
         frames.release_if_idle();
-        if frames.is_empty() && stream.readable().await.is_err() {
+        if stream.readable().await.is_err() {
             return;
         }
-        match receive(&stream, frames.space()).await {
-            Ok(0) | Err(_) => return,
+        match stream.try_read(frames.space()) {
+            Ok(0) => return,
             Ok(count) => frames.filled(count),
-        }
-    }
-}
-
-/// Reads what is there, or waits for it.
-async fn receive(stream: &UnixStream, space: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match stream.try_read(space) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.readable().await?,
-            result => return result,
+            // Not readable after all; round again, lest the wait holds the room for what does not come.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
         }
     }
 }
 
 /// Resolves when the client has closed the connection altogether. A client that only ended its sending still gets its replies, and
-/// requests that wait behind the present one stay unread: so the end is watched through a descriptor of its own, made for the first request
-/// that has to wait.
-async fn hung_up(stream: &UnixStream, end: &mut Option<HangUp>) {
-    if end.is_none() {
-        *end = HangUp::of(stream).ok();
-    }
-    match end {
-        Some(end) => end.wait().await,
-        // It cannot be watched; the request then runs to its end.
-        None => std::future::pending().await,
+/// requests that wait behind the present one stay unread, so what tells is that nothing can be written any more. The socket is nearly always
+/// ready to be written to; that is denied here until there is something new to know of it.
+async fn hung_up(stream: &UnixStream) {
+    loop {
+        match stream.ready(Interest::WRITABLE).await {
+            Ok(ready) if ready.is_write_closed() => return,
+            Ok(_) => {
+                let _: io::Result<()> = stream.try_io(Interest::WRITABLE, || Err(io::ErrorKind::WouldBlock.into()));
+            }
+            // It cannot be watched; the request then runs to its end.
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
+/// Tries before it waits for readiness, which [`hung_up`] may have denied.
 async fn send_all(stream: &UnixStream, mut octets: &[u8]) -> io::Result<()> {
-    while !octets.is_empty() {
-        match stream.try_write(octets) {
-            Ok(count) => octets = &octets[count..],
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+    let mut attempt = || {
+        let count = send(stream, octets, SendFlags::NOSIGNAL)?;
+        octets = &octets[count..];
+        io::Result::Ok(octets.is_empty())
+    };
+    loop {
+        match attempt() {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if stream.async_io(Interest::WRITABLE, &mut attempt).await? {
+                    return Ok(());
+                }
+            }
             Err(error) => return Err(error),
         }
     }
-    Ok(())
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretSlice};
 
+use super::account::Account;
 use super::signing::Refused;
 use super::{Agent, ProviderPolicy, inventory};
 use crate::backend::Signer;
 use crate::backend::middleware::SecurityKey;
 use crate::backend::software::SoftwareKey;
 use crate::clock;
-use crate::crypto::fingerprint::FingerprintHash;
 use crate::crypto::passphrase::PassphraseHash;
 use crate::crypto::verify;
 use crate::errand::Errand;
@@ -20,7 +20,7 @@ use crate::keyring::Identity;
 use crate::origin::binds::BindClaim;
 use crate::origin::connection::Connection;
 use crate::origin::evidence::Request as Question;
-use crate::policy::{self, Action, KeyLimits, Preset, Verdict, destination};
+use crate::policy::{self, Preset, destination};
 use crate::protocol::Malformed;
 use crate::protocol::constraint::Constraints;
 use crate::protocol::private_key::Secret;
@@ -50,10 +50,13 @@ impl AsRef<[u8]> for Reply {
 const FAILURE: Reply = Reply::Fixed(reply::FAILURE);
 const SUCCESS: Reply = Reply::Fixed(reply::SUCCESS);
 
+const REMOTE_LIBRARY: &str = "a connection bound to a session may not load libraries";
+const WRONG_PASSPHRASE: &str = "wrong passphrase";
+
 /// Handles the requests of one connection, and remembers what the connection said of itself.
 pub(super) struct Handler<'a> {
     pub(super) agent: &'a Arc<Agent>,
-    pub(super) origin: Connection,
+    pub(super) origin: Box<Connection>,
     /// What a login was offered and has not used yet.
     pub(super) offered: Option<Offered>,
 }
@@ -73,7 +76,7 @@ impl Drop for Handler<'_> {
 }
 
 impl<'a> Handler<'a> {
-    pub(super) const fn new(agent: &'a Arc<Agent>, origin: Connection) -> Self {
+    pub(super) const fn new(agent: &'a Arc<Agent>, origin: Box<Connection>) -> Self {
         Self { agent, origin, offered: None }
     }
 
@@ -91,76 +94,81 @@ impl<'a> Handler<'a> {
         if let Request::SessionBind(bind) = request {
             return self.session_bind(bind);
         }
+        let mut account = Account::of(self.agent, &request, &self.origin);
+        let outcome = self.serve(request, &mut account).await;
+        let what = account.what();
+        let recorded = account.close(&outcome).await;
+        match outcome.and_then(|reply| recorded.map(|()| reply).map_err(Refused::from)) {
+            Ok(reply) => reply,
+            Err(Refused(reason)) => {
+                tracing::warn!("{what}: {reason}");
+                FAILURE
+            }
+        }
+    }
+
+    async fn serve(&mut self, request: Request<'_>, account: &mut Account) -> Result<Reply, Refused> {
         if self.agent.lock().is_locked() {
-            return self.handle_locked(request).await;
+            return self.serve_locked(request, account).await;
         }
         //= RFC 9987 section 3: MAY additionally refuse some operations in particular contexts
         if is_management(&request) {
-            let verdict = self.judge_management().await;
-            if verdict.action != Action::Allow {
-                tracing::warn!("change to the agent refused: {}", verdict.rule);
-                return FAILURE;
-            }
+            self.judge_management(account).await?;
         }
+        account.ready().await?;
         match request {
-            Request::List => self.list().await,
-            Request::Sign(sign) => match self.sign(sign).await {
-                Ok(signature) => Reply::Own(reply::signature(&signature)),
-                Err(Refused(reason)) => {
-                    //= RFC 9987 section 5.6: is otherwise unable or unwilling to generate the signature
-                    tracing::warn!(key = %named(sign.key), "signature refused: {reason}");
-                    FAILURE
-                }
-            },
+            Request::List => Ok(self.list().await),
+            //= RFC 9987 section 5.6: is otherwise unable or unwilling to generate the signature
+            Request::Sign(sign) => {
+                self.sign(sign, account).await.map(|signature| Reply::Own(reply::signature(&signature)))
+            }
             Request::Add(add) => self.add(add),
             Request::Remove { key } => self.remove(key),
             Request::RemoveAll => {
                 //= RFC 9987 section 5.4: an agent SHOULD delete all keys that it is holding and reply with
                 //= SSH_AGENT_SUCCESS
                 self.agent.remove_all();
-                SUCCESS
+                Ok(SUCCESS)
             }
-            Request::AddProvider(add) => self.add_provider(add).await,
+            Request::AddProvider(add) => self.add_provider(add, account).await,
             //= RFC 9987 section 5.4: An agent MUST reply with SSH_AGENT_SUCCESS if the keys were deleted or
             //= SSH_AGENT_FAILURE if none were found.
-            Request::RemoveProvider { provider } => done(self.agent.providers.remove(provider)),
+            Request::RemoveProvider { provider } => match self.agent.providers.remove(provider) {
+                true => Ok(SUCCESS),
+                false => Err(Refused::because("it is not in use")),
+            },
             Request::Lock { passphrase } => self.lock(passphrase).await,
-            Request::Query => Reply::Own(reply::query()),
-            Request::Inventory => self.inventory().await,
+            Request::Query => Ok(Reply::Own(reply::query())),
+            Request::Inventory => Ok(self.inventory().await),
             Request::UnknownExtension { name } => {
                 //= RFC 9987 section 5.8: An agent that does not support extensions of the supplied type MUST reply with
                 //= an empty SSH_AGENT_FAILURE message.
                 tracing::debug!(name = %text::excerpt(name.as_bytes()), "extension is not known");
-                FAILURE
+                Ok(FAILURE)
             }
-            Request::Unlock { .. } | Request::SessionBind(_) => FAILURE,
+            Request::Unlock { .. } => Err(Refused::because("the agent is not locked")),
+            Request::SessionBind(_) => Ok(FAILURE),
         }
     }
 
-    async fn handle_locked(&mut self, request: Request<'_>) -> Reply {
+    async fn serve_locked(&mut self, request: Request<'_>, account: &mut Account) -> Result<Reply, Refused> {
         match request {
             //= RFC 9987 section 5.7: When locked, an agent MUST suspend processing of sensitive operations
-            Request::List => Reply::Own(reply::identities(std::iter::empty())),
+            Request::List => Ok(Reply::Own(reply::identities(std::iter::empty()))),
             Request::Unlock { passphrase } => {
-                let verdict = self.judge_management().await;
-                if verdict.action != Action::Allow {
-                    tracing::warn!("unlocking refused: {}", verdict.rule);
-                    return FAILURE;
-                }
-                self.unlock(passphrase).await
+                self.judge_management(account).await?;
+                account.ready().await?;
+                self.unlock(passphrase, account).await
             }
-            _ => {
-                tracing::info!("request refused: the agent is locked");
-                FAILURE
-            }
+            _ => Err(Refused::because("the agent is locked")),
         }
     }
 
     async fn list(&mut self) -> Reply {
         self.agent.providers.first_look().await;
-        let strict = self.agent.settings.preset == Preset::Strict;
+        let preset = self.agent.preset();
         let login = match self.origin.binds().list() {
-            [bind] if strict && !bind.is_forwarding() => Some(bind.hostkey().to_vec()),
+            [bind] if preset == Preset::Strict && !bind.is_forwarding() => Some(bind.hostkey().to_vec()),
             _ => None,
         };
         if login.is_some() {
@@ -173,7 +181,7 @@ impl<'a> Handler<'a> {
         let errand = Errand { asker: self.origin.peer().id(), ..Errand::default() };
         // Looked for only where something hangs on it.
         let can_ask = !is_forwarded || self.agent.consent.can_ask(&errand).await;
-        let shows_all = policy::decide_list(self.agent.settings.preset, is_forwarded, can_ask);
+        let shows_all = policy::decide_list(preset, is_forwarded, can_ask);
         let may_see = |identity: &Identity| {
             destination::permits_sight(&identity.destinations, binds).is_ok()
                 && (shows_all || !identity.destinations.is_empty())
@@ -198,58 +206,54 @@ impl<'a> Handler<'a> {
         Reply::Own(reply::inventory(&inventory::encode(&self.agent.keyring())))
     }
 
-    async fn judge_management(&mut self) -> Verdict {
-        match self.agent.settings.preset {
-            Preset::Openssh => policy::decide_as_stock(KeyLimits::default()),
-            Preset::Strict => policy::decide_management(&self.origin.judge(&Question::Manage).await),
+    async fn judge_management(&mut self, account: &mut Account) -> Result<(), Refused> {
+        if self.agent.preset() == Preset::Openssh {
+            return Ok(());
         }
+        let judgement = self.origin.judge(&Question::Manage).await;
+        account.judgement(&judgement, &self.origin);
+        policy::decide_management(judgement.origin).map_err(|refusal| {
+            account.rule(&refusal.to_string());
+            Refused::from(refusal)
+        })
     }
 
-    fn add(&self, add: Add<'_>) -> Reply {
+    fn add(&self, add: Add<'_>) -> Result<Reply, Refused> {
         if !self.may_touch(add.key.public.blob()) {
-            tracing::warn!(
-                "key not added: it is here already, and its destination constraints hide it from this connection"
-            );
-            return FAILURE;
+            let reason = "it is here already, and its destination constraints hide it from this connection";
+            return Err(Refused::because(reason));
         }
-        match self.signer(&add) {
-            Ok(signer) => {
-                //= RFC 9987 section 5.2: An agent MUST reply with SSH_AGENT_SUCCESS if the key was successfully loaded
-                //= as a result of one of these messages or SSH_AGENT_FAILURE otherwise.
-                self.agent.keyring().add(Identity {
-                    public: add.key.public,
-                    comment: add.comment.to_vec(),
-                    signer,
-                    provider: None,
-                    confirm: add.constraints.confirm,
-                    expires: self.expiry(&add.constraints),
-                    destinations: add.constraints.destinations.into(),
-                });
-                self.agent.expiry_changed.notify_one();
-                SUCCESS
-            }
-            Err(Refused(reason)) => {
-                tracing::warn!("key not added: {reason}");
-                FAILURE
-            }
-        }
+        let signer = self.signer(&add)?;
+        //= RFC 9987 section 5.2: An agent MUST reply with SSH_AGENT_SUCCESS if the key was successfully loaded
+        //= as a result of one of these messages or SSH_AGENT_FAILURE otherwise.
+        self.agent.keyring().add(Identity {
+            public: add.key.public,
+            comment: add.comment.to_vec(),
+            signer,
+            provider: None,
+            confirm: add.constraints.confirm,
+            expires: self.expiry(&add.constraints),
+            destinations: add.constraints.destinations.into(),
+        });
+        self.agent.expiry_changed.notify_one();
+        Ok(SUCCESS)
     }
 
     /// What signs with a key that was added.
     fn signer(&self, add: &Add<'_>) -> Result<Arc<dyn Signer>, Refused> {
         if !matches!(add.key.secret, Secret::SecurityKey { .. }) {
-            return Ok(Arc::new(SoftwareKey::new(&add.key, self.agent.settings.preset == Preset::Openssh)?));
+            return Ok(Arc::new(SoftwareKey::new(&add.key, self.agent.preset() == Preset::Openssh)?));
         }
         let Some(provider) = &add.constraints.sk_provider else {
-            return Err(Refused("a security key without a provider cannot sign".to_owned()));
+            return Err(Refused::because("a security key without a provider cannot sign"));
         };
         if provider.eq_ignore_ascii_case("internal") {
             let reason =
                 "this version talks to security keys through a middleware library only; name one with ssh-add -S";
-            return Err(Refused(reason.to_owned()));
+            return Err(Refused::because(reason));
         }
         if !self.origin.binds().untouched() && !self.agent.settings.allow_remote_providers {
-            return Err(Refused("a connection bound to a session may not load libraries".to_owned()));
+            return Err(Refused::because(REMOTE_LIBRARY));
         }
         let library = self.agent.providers.permitted(Path::new(provider))?;
         let consent = Arc::clone(&self.agent.consent);
@@ -257,10 +261,13 @@ impl<'a> Handler<'a> {
         Ok(Arc::new(key))
     }
 
-    fn remove(&self, key: &[u8]) -> Reply {
+    fn remove(&self, key: &[u8]) -> Result<Reply, Refused> {
         //= RFC 9987 section 5.4: An agent MUST reply with SSH_AGENT_SUCCESS if the key was deleted or SSH_AGENT_FAILURE
         //= if it was not found.
-        done(self.may_touch(key) && self.agent.keyring().remove(key, clock::now()))
+        match self.may_touch(key) && self.agent.keyring().remove(key, clock::now()) {
+            true => Ok(SUCCESS),
+            false => Err(Refused::because("the key is not here")),
+        }
     }
 
     /// Whether the connection may see the identity with this blob, if there is one.
@@ -269,12 +276,10 @@ impl<'a> Handler<'a> {
         known.is_none_or(|known| destination::permits_sight(&known.destinations, self.origin.binds()).is_ok())
     }
 
-    async fn add_provider(&self, add: AddProvider<'_>) -> Reply {
-        let provider = shown_provider(add.provider);
+    async fn add_provider(&self, add: AddProvider<'_>, account: &mut Account) -> Result<Reply, Refused> {
         if !self.origin.binds().untouched() && !self.agent.settings.allow_remote_providers {
             //= RFC 9987 section 10: MAY disallow remote clients from loading token keys entirely
-            tracing::warn!(provider, "provider not added: a connection bound to a session may not load libraries");
-            return FAILURE;
+            return Err(Refused::because(REMOTE_LIBRARY));
         }
         let policy = ProviderPolicy {
             confirm: add.constraints.confirm,
@@ -284,23 +289,16 @@ impl<'a> Handler<'a> {
         };
         //= RFC 9987 section 5.2.6: An agent MUST reply with SSH_AGENT_SUCCESS if one or more keys were successfully
         //= loaded as a result of one of these messages or with SSH_AGENT_FAILURE if no keys were found.
-        match self.agent.providers.add(add.provider, add.pin, policy).await {
-            Ok(count) => {
-                tracing::info!(provider, count, "provider added");
-                self.agent.expiry_changed.notify_one();
-                SUCCESS
-            }
-            Err(error) => {
-                tracing::warn!(provider, "provider not added: {error}");
-                FAILURE
-            }
-        }
+        let count = self.agent.providers.add(add.provider, add.pin, policy).await?;
+        account.count(count);
+        tracing::info!(provider = shown_provider(add.provider), count, "provider added");
+        self.agent.expiry_changed.notify_one();
+        Ok(SUCCESS)
     }
 
-    async fn lock(&self, passphrase: SecretSlice<u8>) -> Reply {
+    async fn lock(&self, passphrase: SecretSlice<u8>) -> Result<Reply, Refused> {
         if passphrase.expose_secret().is_empty() {
-            tracing::info!("locking refused: the passphrase is empty");
-            return FAILURE;
+            return Err(Refused::because("the passphrase is empty"));
         }
         let agent = Arc::clone(self.agent);
         // To its end, whether or not the client waits for it: who asked for a lock relies on it.
@@ -311,34 +309,39 @@ impl<'a> Handler<'a> {
             //= SSH_AGENT_FAILURE otherwise
             agent.lock().lock(hash).is_ok()
         });
-        let locked = locking.await.unwrap_or(false);
-        if locked {
-            tracing::info!("locked");
+        match locking.await.unwrap_or(false) {
+            true => {
+                self.agent.providers.release();
+                tracing::info!("locked; the PINs of tokens are forgotten");
+                Ok(SUCCESS)
+            }
+            false => Err(Refused::because("it is locked already, or out of memory")),
         }
-        done(locked)
     }
 
-    async fn unlock(&self, passphrase: SecretSlice<u8>) -> Reply {
+    async fn unlock(&self, passphrase: SecretSlice<u8>, account: &mut Account) -> Result<Reply, Refused> {
         // An empty passphrase is a slip, not a guess (as in OpenSSH).
         if passphrase.expose_secret().is_empty() {
-            return FAILURE;
+            return Err(Refused::because("the passphrase is empty"));
         }
-        let Ok(_turn) = self.agent.unlocking.acquire().await else { return FAILURE };
+        let not_locked = || Refused::because("the agent is not locked any more");
+        let Ok(_turn) = self.agent.unlocking.acquire().await else { return Err(not_locked()) };
         //= RFC 9987 section 5.7: If the agent is already unlocked or if the passphrase does not match, it MUST reply
         //= with SSH_AGENT_FAILURE.
-        let Some(hash) = self.agent.lock().hash() else { return FAILURE };
+        let hash = self.agent.lock().hash().ok_or_else(not_locked)?;
         let compared = Arc::clone(&hash);
         let matched = tokio::task::spawn_blocking(move || compared.matches(&passphrase)).await.unwrap_or(false);
         if matched {
-            tracing::info!("unlocked");
             //= RFC 9987 section 5.7: If the agent is already locked and the passphrase matches the one used to lock it,
             //= then it MUST unlock and reply with SSH_AGENT_SUCCESS.
-            return done(self.agent.lock().unlock(&hash));
+            let unlocked = self.agent.lock().unlock(&hash);
+            return if unlocked { Ok(SUCCESS) } else { Err(not_locked()) };
         }
         let delay = self.agent.lock().failed();
-        tracing::warn!("wrong passphrase for unlocking");
+        // Before the wait, so that whoever hangs up meanwhile has guessed all the same.
+        account.refused(WRONG_PASSPHRASE);
         tokio::time::sleep(delay).await;
-        FAILURE
+        Err(Refused::because(WRONG_PASSPHRASE))
     }
 
     fn expiry(&self, constraints: &Constraints) -> Option<Duration> {
@@ -375,13 +378,8 @@ impl<'a> Handler<'a> {
     }
 }
 
-/// The fingerprint of a key that a client named, if it is one.
-fn named(blob: &[u8]) -> String {
-    PublicKey::from_blob(blob).map_or_else(|_| "not a key".to_owned(), |key| FingerprintHash::Sha256.of(&key))
-}
-
 /// How a provider is called in the log: without the part of a URI in which people put PINs.
-fn shown_provider(name: &str) -> String {
+pub(super) fn shown_provider(name: &str) -> String {
     text::excerpt(name.split('?').next().unwrap_or_default().as_bytes())
 }
 
@@ -397,8 +395,4 @@ const fn is_management(request: &Request<'_>) -> bool {
             | Request::Lock { .. }
             | Request::Unlock { .. }
     )
-}
-
-const fn done(success: bool) -> Reply {
-    if success { SUCCESS } else { FAILURE }
 }

@@ -2,12 +2,15 @@
 //!
 //! Owns the listener, one task per connection, and the life of the process. Parses nothing and decides nothing itself.
 
+mod account;
 pub mod activation;
 pub mod command;
 mod connection;
+mod crowd;
 mod handler;
 pub mod inventory;
 pub mod log;
+pub mod policies;
 pub mod process;
 mod provider_policy;
 mod providers;
@@ -23,20 +26,22 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::audit::Audit;
 use crate::clock;
 use crate::consent::Consent;
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::{Keyring, Lock, Preferences};
 use crate::origin::connection::{Assessor, Listener};
+use crate::origin::ledger::Socket;
 use crate::policy::Preset;
 use crate::policy::websafe::Websafe;
+use crowd::Crowd;
+use policies::Policies;
 pub use provider_policy::ProviderPolicy;
 pub use providers::Providers;
 
 /// Descriptors kept free for workers, dialogs and files.
 const RESERVED_DESCRIPTORS: u64 = 64;
-/// What a connection takes at most: its socket, a second one to notice its end, and a hold on the peer's process.
-const DESCRIPTORS_A_CONNECTION: u64 = 3;
 
 /// What the agent is told at its start.
 #[derive(Debug, Clone, Default)]
@@ -45,8 +50,6 @@ pub struct Settings {
     pub default_lifetime: Option<u32>,
     /// The hash of fingerprints in dialogs (`-E`).
     pub fingerprint_hash: FingerprintHash,
-    /// The rules that requests are judged by.
-    pub preset: Preset,
     /// What security keys of the web may sign (`-O websafe-allow`, `-O no-restrict-websafe`).
     pub websafe: Websafe,
     /// Connections that were bound to a session may add providers (`-O allow-remote-pkcs11`).
@@ -56,16 +59,19 @@ pub struct Settings {
 /// The state that all connections share. No lock is ever held across a wait.
 pub struct Agent {
     settings: Settings,
+    policies: Policies,
     keyring: Arc<Mutex<Keyring>>,
     lock: Mutex<Lock>,
     preferences: Mutex<Preferences>,
     /// How many connections there may be, at all listeners together.
     seats: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     /// How many passphrases are tried at the same time: a wrong one delays no other connection, but guessing in parallel gains nothing.
     unlocking: Semaphore,
     providers: Providers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
+    audit: Arc<Audit>,
     expiry_changed: Notify,
 }
 
@@ -73,13 +79,16 @@ impl Agent {
     /// Composes an agent.
     pub fn new(
         settings: Settings,
+        policies: Policies,
         consent: Arc<Consent>,
         assessor: Arc<Assessor>,
         keyring: Arc<Mutex<Keyring>>,
         providers: Providers,
+        audit: Arc<Audit>,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
+            policies,
             keyring,
             lock: Mutex::default(),
             preferences: Mutex::default(),
@@ -87,8 +96,10 @@ impl Agent {
             providers,
             consent,
             assessor,
+            audit,
             expiry_changed: Notify::new(),
             seats: Arc::new(Semaphore::new(connection_limit())),
+            crowd: Arc::default(),
         })
     }
 
@@ -117,10 +128,12 @@ impl Agent {
                 Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
                     let agent = Arc::clone(self);
                     // Now: facts about the peer are the better the earlier they are read.
-                    let origin = self.assessor.accept(&stream, &place);
+                    let stream = Arc::new(stream);
+                    let origin = Box::new(self.assessor.accept(&(Arc::clone(&stream) as Socket), &place));
+                    let visitor = self.crowd.enter();
                     tokio::spawn(async move {
                         connection::serve(&agent, stream, origin).await;
-                        drop(seat);
+                        drop((seat, visitor));
                     });
                 }
                 Ok(peer) => tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid()),
@@ -146,10 +159,19 @@ impl Agent {
         }
     }
 
+    /// Gives memory back whenever a crowd of clients has left.
+    pub async fn clean_up_after_crowds(&self) {
+        self.crowd.clean_up_after().await;
+    }
+
     /// Removes every key and forgets every PIN.
     pub fn remove_all(&self) {
         self.providers.remove_all();
         self.keyring().clear();
+    }
+
+    fn preset(&self) -> Preset {
+        self.policies.current().policy.preset()
     }
 
     fn keyring(&self) -> MutexGuard<'_, Keyring> {
@@ -167,6 +189,5 @@ impl Agent {
 
 fn connection_limit() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
-    let connections = limit.saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS_A_CONNECTION;
-    usize::try_from(connections).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS)
+    usize::try_from(limit.saturating_sub(RESERVED_DESCRIPTORS)).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS)
 }

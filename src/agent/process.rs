@@ -139,6 +139,8 @@ pub struct Signals {
     hang_up: Signal,
     interrupt: Signal,
     user: Signal,
+    /// Received only so that a limit to the size of files makes a write fail, as a full disk does, and does not end the agent.
+    _file_too_large: Signal,
 }
 
 impl Signals {
@@ -152,6 +154,7 @@ impl Signals {
             hang_up: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
             user: signal(SignalKind::user_defined1())?,
+            _file_too_large: signal(SignalKind::from_raw(libc::SIGXFSZ))?,
         })
     }
 

@@ -10,11 +10,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 
 use super::provider_policy::ProviderPolicy;
-use crate::backend::SignError;
-use crate::backend::pin::{PinError, PinPrompt, PinSource, RefusedPins};
+use crate::backend::pin::{PinError, PinSource, RefusedPins};
 use crate::backend::pkcs11::error::TokenError;
 use crate::backend::pkcs11::uri::{BadUri, Uri};
 use crate::backend::pkcs11::{Claimants, Module, ModuleSpec, Selector, TokenKey};
+use crate::backend::{People, SignError, Signer as _};
 use crate::keyring::{Identity, Keyring, Provider};
 use crate::pattern::PatternList;
 use crate::protocol::public_key::PublicKey;
@@ -27,7 +27,7 @@ const MOST_PROVIDERS: usize = 64;
 /// The set of providers.
 pub struct Providers {
     keyring: Arc<Mutex<Keyring>>,
-    prompt: Arc<dyn PinPrompt>,
+    prompt: Arc<dyn People>,
     refused: Arc<RefusedPins>,
     allowed: PatternList,
     configured: Vec<ModuleSpec>,
@@ -116,7 +116,7 @@ impl Providers {
     /// Prepares the providers of the configuration and those found; [`Self::start`] starts them.
     pub fn new(
         keyring: Arc<Mutex<Keyring>>,
-        prompt: Arc<dyn PinPrompt>,
+        prompt: Arc<dyn People>,
         allowed: PatternList,
         configured: Vec<ModuleSpec>,
     ) -> (Self, UnboundedReceiver<PathBuf>) {
@@ -126,6 +126,11 @@ impl Providers {
         let providers =
             Self { keyring, prompt, refused, allowed, configured, active: Mutex::default(), changes, first_look };
         (providers, receiver)
+    }
+
+    /// The PINs that tokens refused.
+    pub fn refused_pins(&self) -> &RefusedPins {
+        &self.refused
     }
 
     /// Looks at the configured modules, all at once; then the first list may be answered.
@@ -138,7 +143,9 @@ impl Providers {
             self.active().insert(provider_of(&spec.path), active);
             let changes = self.changes.clone();
             looks.spawn(async move {
-                match module.scan().await {
+                let looked = module.scan().await;
+                module.watch();
+                match looked {
                     // The receiver lives as long as the agent.
                     Ok(()) => drop(changes.send(module.path().clone())),
                     Err(error) => tracing::error!("{error}"),
@@ -203,7 +210,7 @@ impl Providers {
         let real = self.permitted(&named.path)?;
         let provider = named.provider(&real);
         let module = self.module_for(&provider, &real, named.selector)?;
-        module.scan().await?;
+        module.scan_afresh().await?;
         let mut proved = false;
         if !pin.expose_secret().is_empty() {
             match &module.tokens_wanting_pin()[..] {
@@ -224,7 +231,7 @@ impl Providers {
             _ => policy,
         };
         let active = Active { module, policy };
-        let count = active.module.offered().len();
+        let count = active.module.offered().iter().filter(|key| key.is_there()).count();
         if count == 0 {
             return Err(AddError::NoKeys { path: real.display().to_string() });
         }
@@ -255,6 +262,11 @@ impl Providers {
         for (_, gone) in self.active().drain(..) {
             gone.module.release();
         }
+    }
+
+    /// Forgets every PIN and ends every login; the keys stay.
+    pub fn release(&self) {
+        self.active().values().for_each(|active| active.module.release());
     }
 
     /// Removes the providers whose time is over: the PINs that came with them are not to outlive them.
@@ -288,7 +300,9 @@ impl Providers {
         if let Some(selector) = selector {
             spec = ModuleSpec { keys: vec![selector], pin: PinSource::Ask, claimants: Claimants::default(), ..spec };
         }
-        Ok(Module::new(spec, Arc::clone(&self.prompt), Arc::clone(&self.refused), self.changes.clone()))
+        let module = Module::new(spec, Arc::clone(&self.prompt), Arc::clone(&self.refused), self.changes.clone());
+        module.watch();
+        Ok(module)
     }
 
     /// The real path of a library, if the configuration or `-P` allows to load it.

@@ -40,6 +40,8 @@ pub(super) fn purpose(payload: &Payload<'_>) -> String {
         }
         Payload::SshSig { namespace } => format!("sign a message (namespace \"{}\")", text::excerpt(namespace)),
         Payload::Certificate(_) => "sign a certificate".to_owned(),
+        Payload::Sudo(sudo) => format!("become another user by {}", text::excerpt(sudo.service)),
+        Payload::HostKex { .. } => "answer for a server whose host key this is".to_owned(),
         Payload::Raw => "sign data of unknown meaning".to_owned(),
     }
 }
@@ -58,6 +60,18 @@ fn wish(payload: &Payload<'_>) -> String {
             let principals = certificate.principals.join(&b',');
             format!("wants a {kind} certificate signed for \"{}\"", text::excerpt(&principals))
         }
+        Payload::Sudo(sudo) => {
+            let command = sudo.command.join(&b' ');
+            format!(
+                "wants to become another user by {} (claimed: \"{}\", of {} on {} in {})",
+                text::excerpt(sudo.service),
+                text::excerpt(&command),
+                text::excerpt(sudo.caller),
+                text::excerpt(sudo.hostname),
+                text::excerpt(sudo.directory),
+            )
+        }
+        Payload::HostKex { .. } => "wants to answer for a server whose host key this is".to_owned(),
         Payload::Raw => "wants a signature over data of unknown meaning".to_owned(),
     }
 }

@@ -6,10 +6,13 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::account;
 use super::command::{Options, Place, specs};
+use super::policies::Policies;
 use super::process::{self, Companion, End, Signals, SocketFile};
 use super::socket::{self, AgentSocket};
 use super::{Agent, Providers};
+use crate::audit::Audit;
 use crate::config::ListenConfig;
 use crate::consent::{Consent, DIALOG_TIMEOUT, Surroundings};
 use crate::keyring::Keyring;
@@ -17,8 +20,9 @@ use crate::origin::connection::{Assessor, Listener};
 use crate::origin::evidence::Kind;
 use crate::origin::ledger::Ledger;
 use crate::origin::restart::leave_marker;
+use crate::origin::server;
 use crate::origin::trust::{Role, Trust};
-use crate::policy::Preset;
+use crate::policy::{Policy, Preset};
 
 /// Serves until the end. `begin` is called once signals are received, and gives the socket and the command that the agent goes with.
 ///
@@ -61,7 +65,7 @@ async fn serve(
     companion: Option<Companion>,
     mut signals: Signals,
 ) -> io::Result<End> {
-    if options.settings.preset == Preset::Openssh {
+    if options.config.preset == Preset::Openssh {
         tracing::warn!("preset openssh is on: forwarded requests are signed without consent, as stock ssh-agent does");
     }
     let prompt = &options.config.prompt;
@@ -74,10 +78,15 @@ async fn serve(
     let forwards = forward_sockets(&options)?;
     let paths = std::iter::once(&socket).chain(&forwards).map(|socket| socket.path.clone()).collect();
     let assessor = assessor(&socket.path, options.place.is_reused(), paths)?;
-    let agent = Agent::new(options.settings, consent, assessor, keyring, providers);
+    let audit = Arc::new(Audit::start(&options.config.audit));
+    let _recording = Recording(Arc::clone(&audit));
+    providers.refused_pins().tell(account::of_refused_pins(Arc::clone(&audit)));
+    let policies = Policies::new(Policy::new(options.config.preset));
+    let agent = Agent::new(options.settings, policies, consent, assessor, keyring, providers, audit);
     let _files: Vec<SocketFile> = forwards.iter().map(|socket| SocketFile::new(socket.path.clone(), false)).collect();
     for forward in forwards {
-        let (agent, place) = (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(forward.path) });
+        let (agent, place) =
+            (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(forward.path), label: None });
         tokio::spawn(async move {
             if let Err(error) = agent.serve(forward.listener, place).await {
                 tracing::error!("listener for forwarded requests ended: {error}");
@@ -85,7 +94,7 @@ async fn serve(
         });
     }
     tracing::info!("listening at {}", socket.path.display());
-    let place = Listener { kind: Kind::Agent, path: Some(socket.path) };
+    let place = Listener { kind: Kind::Agent, path: Some(socket.path), label: None };
     let follow = async {
         agent.providers.start().await;
         while let Some(module) = changes.recv().await {
@@ -97,7 +106,17 @@ async fn serve(
         end = signals.end(companion, options.foreground, || agent.remove_all()) => end,
         result = agent.serve(socket.listener, place) => result.map(|()| End::Companion),
         () = agent.expire_keys() => Ok(End::Companion),
+        () = agent.clean_up_after_crowds() => Ok(End::Companion),
         () = follow => Ok(End::Companion),
+    }
+}
+
+/// Sees to it that what was decided is written before the agent ends.
+struct Recording(Arc<Audit>);
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -123,8 +142,11 @@ fn in_runtime_folder(path: &Path) -> PathBuf {
 /// What judges where requests come from. At a path where an agent may have been before, processes older than this one are not trusted to
 /// be where they were then.
 fn assessor(socket: &Path, reused: bool, sockets: Vec<PathBuf>) -> io::Result<Arc<Assessor>> {
-    let (trust, problems) =
-        Trust::open(&["/usr/bin/ssh".into()], &["/usr/bin/ssh-keygen".into(), "/usr/bin/ssh-add".into()]);
+    let mut tools = vec!["/usr/bin/ssh-keygen".into(), "/usr/bin/ssh-add".into()];
+    if rustix::process::getuid().is_root() {
+        tools.extend(server::PROGRAMS.map(PathBuf::from).into_iter().filter(|program| program.exists()));
+    }
+    let (trust, problems) = Trust::open(&["/usr/bin/ssh".into()], &tools);
     problems.iter().for_each(|problem| tracing::info!("{problem}"));
     // Asked for their version now, so that the first login does not wait for the answer, or miss it on a busy machine.
     let programs: Vec<_> = trust.programs().filter(|program| program.role() == Role::Ssh).collect();

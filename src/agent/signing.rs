@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use super::account::Account;
 use super::handler::Handler;
 use super::question;
+use crate::audit::record::Consented;
 use crate::clock;
 use crate::consent::Dialog;
 use crate::errand::{Errand, Sake};
 use crate::keyring::Identity;
+use crate::origin::classify::{Judgement, Origin};
 use crate::origin::evidence::{PayloadFact, Request as Question};
-use crate::policy::{self, Action, Ask, KeyLimits, Preset, destination};
+use crate::policy::asked::{Asked, KeyFacts, Kind};
+use crate::policy::{Action, KeyLimits, Policy, Preset, Requirements, destination};
 use crate::protocol::payload::Payload;
 use crate::protocol::request::Sign;
 use crate::protocol::signature::Wanted;
@@ -24,23 +28,36 @@ impl<E: std::error::Error> From<E> for Refused {
     }
 }
 
+impl Refused {
+    /// For a reason that is always the same.
+    pub(super) fn because(reason: &str) -> Self {
+        Self(reason.to_owned())
+    }
+}
+
 impl Handler<'_> {
-    pub(super) async fn sign(&mut self, sign: Sign<'_>) -> Result<Vec<u8>, Refused> {
-        let identity = self.find(sign.key).await.ok_or_else(|| Refused("the key is not here".to_owned()))?;
-        let payload = Payload::of(sign.data);
+    pub(super) async fn sign(&mut self, sign: Sign<'_>, account: &mut Account) -> Result<Vec<u8>, Refused> {
+        let payload = match self.origin.may_be_host_key_agent() {
+            true => Payload::for_host_key_agent(sign.data),
+            false => Payload::of(sign.data),
+        };
+        account.payload(&payload);
+        let identity = self.find(sign.key).await.ok_or_else(|| Refused::because("the key is not here"))?;
+        account.key(&identity);
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
         self.agent.settings.websafe.permits(&identity.public, &payload)?;
         let sake = if self.origin.is_forwarded() { Sake::Others } else { Sake::Own };
         let mut errand = Errand { purpose: question::purpose(&payload), asker: self.origin.peer().id(), sake };
-        self.consent(&identity, &payload, &mut errand).await?;
-        let wanted = Wanted { flags: sign.flags, sha1: self.agent.settings.preset == Preset::Openssh };
+        let policy = self.agent.policies.current().policy;
+        self.consent(&policy, &identity, &payload, &mut errand, account).await?;
+        let wanted = Wanted { flags: sign.flags, sha1: policy.preset() == Preset::Openssh };
         let signature = identity.signer.sign(sign.data, wanted, &errand).await?;
         // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
         if self.agent.lock().is_locked() {
-            return Err(Refused("the agent was locked while the request waited".to_owned()));
+            return Err(Refused::because("the agent was locked while the request waited"));
         }
         if self.agent.keyring().find(sign.key, clock::now()).is_none() {
-            return Err(Refused("the key was removed while the request waited".to_owned()));
+            return Err(Refused::because("the key was removed while the request waited"));
         }
         if let (Some(_), Some(offered)) = (payload.login(), self.offered.take()) {
             self.agent.preferences().worked(&offered.host, identity.public.blob());
@@ -52,27 +69,34 @@ impl Handler<'_> {
     /// Succeeds when the signature may be made: by the rules alone, or because a person said yes to it.
     async fn consent(
         &mut self,
+        policy: &Policy,
         identity: &Identity,
         payload: &Payload<'_>,
         errand: &mut Errand,
+        account: &mut Account,
     ) -> Result<(), Refused> {
         let settings = &self.agent.settings;
-        let limits = KeyLimits { confirm: identity.confirm, named_destination: !identity.destinations.is_empty() };
-        let judgement = match settings.preset {
+        let limits = KeyLimits {
+            confirm: identity.confirm,
+            named_destination: !identity.destinations.is_empty(),
+            ..KeyLimits::default()
+        };
+        let judgement = match policy.preset() {
             Preset::Strict => Some(self.origin.judge(&Question::Sign(fact(payload))).await),
             Preset::Openssh => None,
         };
-        if errand.sake == Sake::Own && judgement.as_ref().is_some_and(|judgement| !judgement.origin.is_local()) {
-            errand.sake = Sake::Unknown;
+        if let Some(judgement) = &judgement {
+            account.judgement(judgement, &self.origin);
+            if errand.sake == Sake::Own && !judgement.origin.is_local() {
+                errand.sake = Sake::Unknown;
+            }
         }
-        let verdict = match &judgement {
-            Some(judgement) => policy::decide(judgement, ask(payload), limits, self.origin.binds()),
-            None => policy::decide_as_stock(limits),
-        };
+        let verdict = policy.decide(&self.asked(judgement.as_ref(), payload), limits);
+        let reason = verdict.because();
+        account.rule(&reason.cited());
         match verdict.action {
-            Action::Allow => Ok(()),
-            Action::Deny => Err(Refused(verdict.rule.to_owned())),
-            Action::Confirm => {
+            Action::Deny => Err(Refused(reason.cited())),
+            action if action.demands(Requirements::CONFIRM) => {
                 let fingerprint = settings.fingerprint_hash.of(&identity.public);
                 let text = match &judgement {
                     Some(judgement) if !judgement.origin.is_local() => {
@@ -82,9 +106,27 @@ impl Handler<'_> {
                 };
                 let dialog = Dialog { text, errand: errand.clone(), ..Dialog::default() };
                 let confirmed = self.agent.consent.ask(&dialog).await.map(drop);
+                account.consent(if confirmed.is_ok() { Consented::Once } else { Consented::No });
                 let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
-                confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", verdict.rule)))
+                confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", reason.cited())))
             }
+            Action::Require(_) => Ok(()),
+        }
+    }
+
+    fn asked<'b>(&self, judgement: Option<&Judgement>, payload: &Payload<'b>) -> Asked<'b> {
+        Asked {
+            key: KeyFacts { fingerprint: "", comment: "", uri: None },
+            origin: judgement.map_or(Origin::Unknown, |judgement| judgement.origin),
+            kind: kind(payload),
+            hosts: &[],
+            user: None,
+            via: &[],
+            hops: self.origin.binds().list().iter().filter(|bind| bind.is_forwarding()).count(),
+            namespace: None,
+            program: None,
+            parents: &[],
+            listener: None,
         }
     }
 
@@ -94,10 +136,15 @@ impl Handler<'_> {
     }
 }
 
-const fn ask(payload: &Payload<'_>) -> Ask {
+const fn kind(payload: &Payload<'_>) -> Kind {
     match payload {
-        Payload::Raw => Ask::Raw,
-        _ => Ask::Understood,
+        Payload::Login(_) => Kind::Login,
+        Payload::BoundLogin { .. } => Kind::BoundLogin,
+        Payload::SshSig { .. } => Kind::SshSig,
+        Payload::Certificate(_) => Kind::Certificate,
+        Payload::Sudo(_) => Kind::Sudo,
+        Payload::HostKex { .. } => Kind::HostKex,
+        Payload::Raw => Kind::Raw,
     }
 }
 
@@ -113,6 +160,8 @@ fn fact(payload: &Payload<'_>) -> PayloadFact {
         Payload::Login(login) => PayloadFact::Login { user: user(login.user), session_id: login.session_id.to_vec() },
         Payload::SshSig { .. } => PayloadFact::SshSig,
         Payload::Certificate(_) => PayloadFact::Certificate,
+        Payload::Sudo(_) => PayloadFact::Sudo,
+        Payload::HostKex { .. } => PayloadFact::HostKex,
         Payload::Raw => PayloadFact::Raw,
     }
 }

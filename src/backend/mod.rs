@@ -33,9 +33,19 @@ pub trait Signer: Send + Sync {
         errand: &'a Errand,
     ) -> BoxFuture<'a, Result<Vec<u8>, SignError>>;
 
+    /// Whether the key can be had at all: a token may be gone, and its keys are not offered then.
+    fn is_there(&self) -> bool {
+        true
+    }
+
     /// Where the key lives and how it is, for people.
     fn place(&self) -> Place;
 }
+
+/// Whoever talks to people on behalf of keys.
+pub trait People: pin::PinPrompt + middleware::TouchNotice {}
+
+impl<T: pin::PinPrompt + middleware::TouchNotice> People for T {}
 
 /// Where a key lives, as `hardkey list` shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]

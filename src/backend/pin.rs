@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use secrecy::{ExposeSecret, SecretSlice};
 
@@ -191,7 +191,13 @@ const MOST_DOUBTS: u8 = 2;
 /// The unattended PINs that tokens refused. None of them is presented to that token again: not after the token came back, not by another
 /// module that shows it, not because a file still says the same.
 #[derive(Default)]
-pub struct RefusedPins(Mutex<HashMap<TokenName, Vec<Refused>>>);
+pub struct RefusedPins {
+    pins: Mutex<HashMap<TokenName, Vec<Refused>>>,
+    witness: OnceLock<Witness>,
+}
+
+/// Is told which token refused a PIN.
+pub type Witness = Box<dyn Fn(&TokenName) + Send + Sync>;
 
 struct Refused {
     pin: Arc<Pin>,
@@ -200,9 +206,17 @@ struct Refused {
 }
 
 impl RefusedPins {
+    /// Has each refusal told to a witness; the first one stays.
+    pub fn tell(&self, witness: Witness) {
+        let _ = self.witness.set(witness);
+    }
+
     /// Remembers a refusal.
     pub fn note(&self, token: &TokenName, pin: &Arc<Pin>) {
         self.with(token, pin, |refused| refused.doubts = MOST_DOUBTS);
+        if let Some(witness) = self.witness.get() {
+            witness(token);
+        }
     }
 
     /// Remembers that nobody knows what came of presenting it.
@@ -237,7 +251,7 @@ impl RefusedPins {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TokenName, Vec<Refused>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

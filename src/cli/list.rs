@@ -42,9 +42,13 @@ fn table(entries: &[Entry]) -> String {
             entry.fingerprint.clone(),
         ]
     });
-    let rows: Vec<[String; 6]> = std::iter::once(header).chain(rows).collect();
+    columns(std::iter::once(header).chain(rows).collect())
+}
+
+/// Rows as lines, each column as wide as its widest cell.
+pub(super) fn columns<const N: usize>(rows: Vec<[String; N]>) -> String {
     let widths: Vec<usize> =
-        (0..6).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+        (0..N).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
     rows.iter()
         .map(|row| {
             let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();

@@ -4,6 +4,7 @@ mod agent;
 mod client;
 mod getopt;
 mod list;
+mod log;
 mod public;
 
 use std::ffi::OsString;
@@ -30,6 +31,8 @@ enum Command {
     List(list::Arguments),
     /// Print public keys as lines for authorized_keys
     Pub(public::Arguments),
+    /// Show what the agent decided, and who used which key where
+    Log(log::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
     #[command(hide = true)]
     Worker,
@@ -65,6 +68,7 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Agent(arguments) => agent::run(arguments, agent::Mode::Hardkey),
         Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
         Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
+        Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };
     report("hardkey", outcome)

@@ -127,12 +127,13 @@ impl Keyring {
         self.identities.get(blob).cloned()
     }
 
-    /// The encoded list reply.
+    /// The encoded list reply: the keys that are there.
     pub fn answer(&mut self, now: Duration) -> Arc<[u8]> {
         self.purge(now);
         let identities = &self.identities;
         let encode = || {
-            let pairs = identities.values().map(|identity| (&identity.public.blob()[..], &identity.comment[..]));
+            let there = identities.values().filter(|identity| identity.signer.is_there());
+            let pairs = there.map(|identity| (&identity.public.blob()[..], &identity.comment[..]));
             reply::identities(pairs).into()
         };
         Arc::clone(self.answer.get_or_insert_with(encode))
@@ -144,17 +145,17 @@ impl Keyring {
         if self.identities.values().all(|identity| may_see(identity)) {
             return self.answer(now);
         }
-        let seen = self.identities.values().filter(|identity| may_see(identity));
+        let seen = self.identities.values().filter(|identity| may_see(identity) && identity.signer.is_there());
         reply::identities(seen.map(|identity| (&identity.public.blob()[..], &identity.comment[..]))).into()
     }
 
     /// The identities that a connection may see, in list order.
     pub fn seen_by(&mut self, now: Duration, may_see: impl Fn(&Identity) -> bool) -> Vec<Arc<Identity>> {
         self.purge(now);
-        self.identities.values().filter(|identity| may_see(identity)).cloned().collect()
+        self.identities.values().filter(|identity| may_see(identity) && identity.signer.is_there()).cloned().collect()
     }
 
-    /// All identities in list order.
+    /// All identities in list order, with those whose token is gone.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Identity>> {
         self.identities.values()
     }

@@ -227,11 +227,14 @@ fn local(evidence: &Evidence<'_>) -> (Origin, String) {
             None => (Origin::LocalDirect, "ssh on this machine, logging in for itself".into()),
             Some(reason) => may_be_elsewhere(&reason),
         },
-        Role::Signer | Role::Manager if !evidence.binds.untouched() => {
+        Role::Signer | Role::Manager | Role::Server if !evidence.binds.untouched() => {
             may_be_elsewhere("a tool that announces a session")
         }
-        Role::Signer | Role::Manager if !is_clean(evidence) => {
+        Role::Signer | Role::Manager | Role::Server if !is_clean(evidence) => {
             may_be_elsewhere("a connection of this process has misbehaved")
+        }
+        Role::Server if is_of_its_kind(role, evidence.request) => {
+            (Origin::LocalTool, "this machine's ssh server, which has its host keys here".into())
         }
         tool if is_of_its_kind(tool, evidence.request) => {
             (Origin::LocalTool, "a tool on this machine that does not relay".into())
@@ -265,6 +268,7 @@ fn is_of_its_kind(tool: Role, request: &Request) -> bool {
             matches!(request, Request::List | Request::Sign(PayloadFact::SshSig | PayloadFact::Certificate))
         }
         Role::Manager => matches!(request, Request::List | Request::Manage | Request::Sign(PayloadFact::Raw)),
+        Role::Server => matches!(request, Request::List | Request::Sign(PayloadFact::HostKex)),
         Role::Ssh => false,
     }
 }

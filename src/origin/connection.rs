@@ -3,35 +3,36 @@
 //! Evidence is gathered only as far as the judgement hangs on it. What is forwarded by its own saying costs nothing; only a
 //! connection that is local as far as can be seen makes us ask `ssh -G` and read `known_hosts`, once.
 
-use std::os::fd::AsFd;
+pub(super) mod gather;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use super::Unknown;
 use super::binds::{BindClaim, BindFault, Binds};
-use super::classify::{Judgement, Origin, classify, needed};
-use super::destination;
+use super::classify::{Judgement, Origin};
 use super::effective_config::EffectiveConfig;
-use super::evidence::{Evidence, Kind, Need, Phase, Program, Request, Setup};
-use super::known_hosts::{self, Answer, HostKey};
-use super::ledger::{Ledger, Place, Standing};
-use super::peer::{Peer, Process};
-use super::proc::{Namespaces, ProcDir};
-use super::setup::{Asked, Sockets};
-use super::ssh_argv::SshCommand;
+use super::evidence::{Kind, Program, Request};
+use super::hosts::Hosts;
+use super::ledger::{Ledger, Place, Socket};
+use super::live::{Live, View};
+use super::peer::Peer;
+use super::proc::{Executable, Namespaces, ProcDir};
+use super::server;
+use super::setup::{Asked, Configs};
 use super::trust::{Role, Trust, TrustedFile};
-
-/// How long reading `known_hosts` may take.
-const READING_TIME: Duration = Duration::from_secs(2);
 
 /// What all connections of an agent share.
 #[derive(Debug)]
 pub struct Assessor {
     trust: Trust,
+    hosts: Arc<Hosts>,
+    live: Live,
+    configs: Configs,
     ledger: Mutex<Ledger>,
     sockets: Vec<PathBuf>,
     user: u32,
+    own: Result<Executable, Unknown>,
     namespaces: Result<Namespaces, Unknown>,
 }
 
@@ -42,6 +43,8 @@ pub struct Listener {
     pub kind: Kind,
     /// The socket's path; none for a socket without one.
     pub path: Option<PathBuf>,
+    /// What the user calls it; none for the agent's own socket.
+    pub label: Option<Arc<str>>,
 }
 
 /// A connection.
@@ -49,11 +52,13 @@ pub struct Listener {
 pub struct Connection {
     assessor: Arc<Assessor>,
     listener: Arc<Listener>,
-    peer: Peer,
+    peer: Arc<Peer>,
     place: Result<Place, Unknown>,
     binds: Binds,
+    /// Its number among all; none for a look at a connection from outside, which leaves no trace.
+    number: Option<u64>,
     program: Option<Result<(Program, Arc<TrustedFile>), Unknown>>,
-    config: Option<Result<Asked, Unknown>>,
+    config: Option<Result<Arc<Asked>, Unknown>>,
 }
 
 impl Assessor {
@@ -62,9 +67,13 @@ impl Assessor {
     pub fn new(trust: Trust, ledger: Ledger, sockets: Vec<PathBuf>) -> Self {
         Self {
             trust,
+            hosts: Arc::default(),
+            live: Live::default(),
+            configs: Configs::default(),
             ledger: Mutex::new(ledger),
             sockets,
             user: rustix::process::getuid().as_raw(),
+            own: ProcDir::own().and_then(|own| own.executable()),
             namespaces: ProcDir::own().and_then(|own| own.namespaces()),
         }
     }
@@ -72,28 +81,53 @@ impl Assessor {
     /// Takes in a connection just accepted. To be called for every connection in the order of acceptance, also for those that
     /// never say anything: an `ssh` looks whether there is an agent by connecting once.
     ///
-    /// The connection holds one or two descriptors of its own, one of them of the socket; it is to be dropped with the socket,
-    /// or the client will not see it closed.
+    /// Nothing here holds a descriptor: the connection is over when its server lets go of the socket.
     #[must_use]
-    pub fn accept(self: &Arc<Self>, socket: impl AsFd, listener: &Arc<Listener>) -> Connection {
-        let peer = Peer::of(&socket);
+    pub fn accept(self: &Arc<Self>, socket: &Socket, listener: &Arc<Listener>) -> Connection {
+        let peer = Arc::new(Peer::of(socket));
         let place = match &peer.process {
-            Ok(process) => Ok(self.ledger().connected(process.id, &socket)),
+            Ok(process) => Ok(self.ledger().connected(process.id, socket)),
             Err(unknown) => Err(unknown.clone()),
         };
+        let number = Some(self.live.accepted(listener, &peer, &place));
         Connection {
             assessor: Arc::clone(self),
             listener: Arc::clone(listener),
             peer,
             place,
             binds: Binds::default(),
+            number,
             program: None,
             config: None,
         }
     }
 
+    /// The connections there are, and the latest judgements.
+    #[must_use]
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// A look at a connection from outside: to be explained, not to be served.
+    #[must_use]
+    pub fn look(self: &Arc<Self>, view: View) -> Connection {
+        let View { listener, peer, place, binds, since: _ } = view;
+        let assessor = Arc::clone(self);
+        Connection { assessor, listener, peer, place, binds, number: None, program: None, config: None }
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the peer runs this very program, as the same user and where we run: then it asks for the user who started it.
+    fn is_ourselves(&self, peer: &Peer) -> bool {
+        let (Ok(process), Ok(own)) = (&peer.process, &self.own) else { return false };
+        let same_place = process.namespaces().ok().zip(self.namespaces.as_ref().ok());
+        peer.user == Some(self.user)
+            && same_place.is_some_and(|(theirs, ours)| theirs == *ours)
+            // By path as well, for the program may have been replaced since the agent was started.
+            && process.executable.as_ref().is_ok_and(|theirs| theirs.file == own.file || theirs.path == own.path)
     }
 
     /// Whether a program is trusted, and runs as the same user and among the same users and processes as we do.
@@ -110,6 +144,9 @@ impl Assessor {
         }
         let version = match file.role() {
             Role::Ssh => Some(file.version().await?),
+            Role::Server => {
+                server::is_before_login(process.arguments.as_ref().map_err(Clone::clone)?).map(|()| None)?
+            }
             Role::Signer | Role::Manager => None,
         };
         Ok((Program { role: file.role(), version }, file))
@@ -151,6 +188,30 @@ impl Connection {
         &self.binds
     }
 
+    /// Notes what followed from the latest judgement, in words fit to be shown, for explanations.
+    pub fn followed(&self, consequence: impl Into<String>) {
+        if let Some(number) = self.number {
+            self.assessor.live.followed(number, consequence.into());
+        }
+    }
+
+    /// Its number among all connections; none for a look from outside.
+    #[must_use]
+    pub fn number(&self) -> Option<u64> {
+        self.number
+    }
+
+    /// Where it arrived.
+    #[must_use]
+    pub fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// What is known of hosts.
+    pub(super) fn hosts(&self) -> &Arc<Hosts> {
+        &self.assessor.hosts
+    }
+
     /// Whether requests on this connection are forwarded by what is known without looking further: by the listener, or by a bind that says
     /// so or is at fault.
     #[must_use]
@@ -158,131 +219,37 @@ impl Connection {
         self.listener.kind == Kind::Forward || self.binds.claimed_forward() || self.binds.tainted()
     }
 
-    /// The peer's own configuration, if it is an `ssh` and a judgement has needed it.
+    /// Whether this very program is at the other end, asking for the user who started it, and nobody relays to it or through it.
+    #[must_use]
+    pub fn is_own_program(&self) -> bool {
+        self.listener.kind == Kind::Agent && self.binds.untouched() && self.assessor.is_ourselves(&self.peer)
+    }
+
+    /// Whether the peer may be a server whose host keys lie here: root's, for no other process has a server's host keys, and a
+    /// connection that nothing was announced on, for servers announce nothing.
+    #[must_use]
+    pub fn may_be_host_key_agent(&self) -> bool {
+        self.peer.user == Some(0) && self.listener.kind == Kind::Agent && self.binds.untouched()
+    }
+
+    /// The peer's own configuration, if it is an `ssh` and a judgement has needed it on this connection.
     #[must_use]
     pub fn config(&self) -> Option<&EffectiveConfig> {
         self.config.as_ref()?.as_ref().ok().map(|asked| &asked.config)
     }
 
-    /// Judges where a request comes from, looking only at what matters.
-    pub async fn judge(&mut self, request: &Request) -> Judgement {
-        self.judge_with(request, needed).await
-    }
-
-    /// Judges where a request comes from, looking at everything there is to look at, for explanations.
-    pub async fn explain(&mut self, request: &Request) -> Judgement {
-        self.judge_with(request, |evidence| match (&evidence.phase, &evidence.setup, &evidence.pin) {
-            (None, _, _) => Some(Need::Phase),
-            (_, None, _) => Some(Need::Setup),
-            (_, _, None) => Some(Need::Pin),
-            _ => None,
-        })
-        .await
-    }
-
-    async fn judge_with(&mut self, request: &Request, need: impl Fn(&Evidence<'_>) -> Option<Need>) -> Judgement {
-        self.look_at_program().await;
-        let (mut phase, mut setup, mut pin) = (None, None, None);
-        loop {
-            let evidence =
-                Evidence { phase: phase.clone(), setup: setup.clone(), pin: pin.clone(), ..self.evidence(request) };
-            match need(&evidence) {
-                Some(Need::Phase) => phase = Some(self.phase()),
-                Some(Need::Setup) => setup = Some(self.setup().await),
-                Some(Need::Pin) => pin = Some(self.pin().await),
-                None => {
-                    let judgement = classify(&evidence);
-                    self.remember(&judgement);
-                    return judgement;
-                }
-            }
-        }
-    }
-
-    fn evidence<'a>(&'a self, request: &'a Request) -> Evidence<'a> {
-        let first_session = self.binds.list().first().map(|bind| bind.session_id());
-        let program = self
-            .program
-            .as_ref()
-            .map(|program| program.as_ref().map(|(program, _)| program.clone()).map_err(Clone::clone));
-        let (standing, first_hop_is_local_login) = self.standing(first_session);
-        Evidence {
-            listener: self.listener.kind,
-            binds: &self.binds,
-            request,
-            program: program.unwrap_or_else(|| Err(Unknown::new("its program was not looked at"))),
-            standing,
-            first_hop_is_local_login,
-            phase: None,
-            setup: None,
-            pin: None,
-        }
-    }
-
-    fn standing(&self, first_session: Option<&[u8]>) -> (Result<Standing, Unknown>, bool) {
-        let ledger = self.assessor.ledger();
-        let standing = self.place.as_ref().map(|place| ledger.standing(place)).map_err(Clone::clone);
-        (standing, first_session.is_some_and(|session_id| ledger.is_local_login(session_id)))
-    }
-
-    async fn look_at_program(&mut self) {
-        if self.program.is_none() {
-            self.program = Some(self.assessor.recognise(&self.peer).await);
-        }
-    }
-
-    fn process(&self) -> Result<&Process, Unknown> {
-        self.peer.process.as_ref().map_err(Clone::clone)
-    }
-
-    fn phase(&self) -> Result<Phase, Unknown> {
-        let process = self.process()?;
-        let stat = process.stat_now()?;
-        Ok(Phase {
-            age: process.age(),
-            listens: process.listens()?,
-            forked: stat.forked_without_exec(),
-            detached: stat.session == process.id.pid && stat.terminal == 0,
-        })
-    }
-
-    async fn setup(&mut self) -> Result<Setup, Unknown> {
-        if self.config.is_none() {
-            self.config = Some(self.ask_ssh().await);
-        }
-        let asked = self.config.as_ref().ok_or_else(|| Unknown::new("its configuration was not looked at"))?;
-        let sockets = Sockets { this: self.listener.path.as_deref(), all: &self.assessor.sockets };
-        asked.as_ref().map(|asked| Setup::new(asked, sockets)).map_err(Clone::clone)
-    }
-
-    async fn ask_ssh(&self) -> Result<Asked, Unknown> {
-        let process = self.process()?;
-        let looked = self.program.as_ref().ok_or_else(|| Unknown::new("its program was not looked at"))?;
-        let (program, file) = looked.as_ref().map_err(Clone::clone)?;
-        let version = program.version.ok_or_else(|| Unknown::new("it is not an ssh"))?;
-        let arguments = process.arguments.as_ref().map_err(Clone::clone)?;
-        let command = SshCommand::parse(arguments, version)
-            .map_err(|error| Unknown::new(format!("its command line does not tell where it goes: {error}")))?;
-        let environment = process.environment()?;
-        let directory = process.working_directory().ok();
-        let config = destination::query(file, &command, &environment, directory.as_deref()).await?;
-        Ok(Asked::new(config, &environment))
-    }
-
-    async fn pin(&self) -> Result<Answer, Unknown> {
-        let config = self.config().ok_or_else(|| Unknown::new("its destination is not known"))?;
-        let bind = self.binds.list().first().ok_or_else(|| Unknown::new("no session has been announced"))?;
-        let key = HostKey::from_wire(bind.hostkey())?;
-        let (files, name) = (config.known_hosts.clone(), config.host_name());
-        let reading = tokio::task::spawn_blocking(move || known_hosts::find(&files, &name, &key, SystemTime::now()));
-        match tokio::time::timeout(READING_TIME, reading).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(Unknown::new("known_hosts could not be read")),
-            Err(_) => Err(Unknown::new(format!("known_hosts could not be read within {READING_TIME:?}"))),
+    /// The peer's own configuration, if a judgement has needed it on this connection or an earlier one of the process.
+    pub(super) fn config_seen(&self) -> Option<Arc<Asked>> {
+        match &self.config {
+            Some(asked) => asked.as_ref().ok().cloned(),
+            None => self.assessor.configs.of(self.peer.process.as_ref().ok()?),
         }
     }
 
     fn note(&self, outcome: Result<(), BindFault>) -> Result<(), BindFault> {
+        if let Some(number) = self.number {
+            self.assessor.live.bound(number, &self.binds);
+        }
         if let Ok(place) = &self.place {
             let mut ledger = self.assessor.ledger();
             match (outcome, self.binds.list()) {
@@ -297,9 +264,14 @@ impl Connection {
         outcome
     }
 
-    fn remember(&self, judgement: &Judgement) {
+    fn remember(&self, request: &Request, judgement: &Judgement) {
+        let Some(number) = self.number else { return };
+        self.assessor.live.found(number, request, judgement);
         if let (Origin::LocalDirect, Ok(place), [login]) = (judgement.origin, &self.place, self.binds.list()) {
             self.assessor.ledger().found_local(place, login.session_id());
+            if let Some(config) = self.config() {
+                self.assessor.hosts.meet(login.hostkey(), config.names());
+            }
         }
         tracing::debug!(origin = %judgement.origin, reason = %judgement.reason, "judged");
     }
@@ -307,8 +279,8 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if let Ok(place) = &self.place {
-            self.assessor.ledger().disconnected(place);
+        if let Some(number) = self.number {
+            self.assessor.live.ended(number);
         }
     }
 }

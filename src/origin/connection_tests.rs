@@ -9,7 +9,7 @@ use crate::origin::testing::Scratch;
 #[tokio::test]
 async fn connections_of_one_process_are_told_apart_by_their_number() {
     let (assessor, listener) = assessor();
-    let (ours, _theirs) = UnixStream::pair().expect("pair");
+    let (ours, _theirs) = pair();
     let mut first = assessor.accept(&ours, &listener);
     let mut second = assessor.accept(&ours, &listener);
     assert_eq!(found(&mut first, Rule::D2).await.outcome, Outcome::Pass);
@@ -20,7 +20,7 @@ async fn connections_of_one_process_are_told_apart_by_their_number() {
 #[tokio::test]
 async fn a_bad_bind_is_held_against_the_process_s_other_connections() {
     let (assessor, listener) = assessor();
-    let (ours, _theirs) = UnixStream::pair().expect("pair");
+    let (ours, _theirs) = pair();
     let mut first = assessor.accept(&ours, &listener);
     let mut second = assessor.accept(&ours, &listener);
     assert!(second.bind(&claim(false), |_, _, _| false).is_err());
@@ -32,7 +32,7 @@ async fn a_bad_bind_is_held_against_the_process_s_other_connections() {
 #[tokio::test]
 async fn a_later_connection_bound_to_the_login_s_session_is_as_good_as_the_first() {
     let (assessor, listener) = assessor();
-    let (ours, _theirs) = UnixStream::pair().expect("pair");
+    let (ours, _theirs) = pair();
     let mut first = assessor.accept(&ours, &listener);
     let mut second = assessor.accept(&ours, &listener);
     let mut third = assessor.accept(&ours, &listener);
@@ -45,13 +45,14 @@ async fn a_later_connection_bound_to_the_login_s_session_is_as_good_as_the_first
 }
 
 #[test]
-fn a_connection_that_is_dropped_leaves_the_client_with_a_closed_socket() {
+fn a_socket_that_is_dropped_is_closed_whatever_is_known_of_its_connection() {
     let (assessor, listener) = assessor();
-    let (ours, mut theirs) = UnixStream::pair().expect("pair");
+    let (ours, mut theirs) = pair();
     theirs.set_nonblocking(true).expect("nonblocking");
-    drop(assessor.accept(&ours, &listener));
+    let connection = assessor.accept(&ours, &listener);
     drop(ours);
     assert_eq!(theirs.read(&mut [0]).expect("end of file"), 0);
+    drop(connection);
 }
 
 #[tokio::test]
@@ -65,7 +66,7 @@ async fn a_peer_that_is_gone_is_unknown_and_no_error() {
     child.kill().expect("kill");
     child.wait().expect("wait");
     let (assessor, listener) = assessor();
-    let mut connection = assessor.accept(&stream, &listener);
+    let mut connection = assessor.accept(&(Arc::new(stream) as Socket), &listener);
     let judgement = connection.explain(&Request::List).await;
     assert_eq!(judgement.origin, Origin::Unknown);
     assert!(judgement.reason.contains("process that connected"), "{}", judgement.reason);
@@ -81,17 +82,22 @@ async fn a_peer_that_goes_before_it_is_judged_is_unknown() {
         Command::new("socat").args([&format!("UNIX-CONNECT:{}", path.display()), "PIPE"]).spawn().expect("socat");
     let (stream, _) = socket.accept().expect("accept");
     let (assessor, listener) = assessor();
-    let mut connection = assessor.accept(&stream, &listener);
+    let mut connection = assessor.accept(&(Arc::new(stream) as Socket), &listener);
     child.kill().expect("kill");
     child.wait().expect("wait");
     assert_eq!(connection.explain(&Request::List).await.origin, Origin::Unknown);
     let phase = found(&mut connection, Rule::D4).await;
-    assert!(phase.reason.contains("No such process"), "{}", phase.reason);
+    assert!(phase.reason.contains("No such"), "{}", phase.reason);
+}
+
+fn pair() -> (Socket, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().expect("pair");
+    (Arc::new(ours), theirs)
 }
 
 fn assessor() -> (Arc<Assessor>, Arc<Listener>) {
     let assessor = Assessor::new(Trust::default(), Ledger::new(None), Vec::new());
-    let listener = Listener { kind: Kind::Agent, path: None };
+    let listener = Listener { kind: Kind::Agent, path: None, label: None };
     (Arc::new(assessor), Arc::new(listener))
 }
 

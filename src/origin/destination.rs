@@ -41,6 +41,7 @@ pub async fn query(
     if config.host.as_ref().is_some_and(|host| host != command.host()) {
         return Err(unknown("ssh reads its command line differently than we do".into()));
     }
+    config.host.get_or_insert_with(|| command.host().to_owned());
     // Relative names are relative to where the command runs, and name nothing when that is not known.
     config.known_hosts.retain_mut(|file| {
         if let Some(directory) = directory.filter(|_| file.is_relative()) {

@@ -9,7 +9,7 @@ use super::peer::Environment;
 /// The configuration of one `ssh` for one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EffectiveConfig {
-    /// The host as it was typed; newer versions tell it.
+    /// The host as it was typed, without the user; newer versions tell it.
     pub host: Option<String>,
     /// The host that is connected to (`HostName`).
     pub hostname: String,
@@ -98,6 +98,18 @@ impl EffectiveConfig {
     #[must_use]
     pub fn host_name(&self) -> HostName {
         HostName::new(&self.hostname, self.port, self.host_key_alias.as_deref())
+    }
+
+    /// What the host is called: first as it was typed, then as its key is looked for.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.host.iter().cloned().collect();
+        for name in self.host_name().lookups() {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
     }
 
     /// Where the agent is that `ssh` itself uses; none if it uses none.

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64ct::{Base64, Encoding as _};
+use base64ct::{Base64, Base64Unpadded, Encoding as _};
 use ssh_key::certificate::CertType;
 use ssh_key::{Certificate, PublicKey};
 
@@ -41,7 +41,7 @@ struct HostCertificate {
 }
 
 /// The names under which `ssh` looks for a host's key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostName {
     /// What to look for, any of them.
     lookups: Vec<String>,
@@ -116,6 +116,26 @@ impl HostKey {
     }
 }
 
+impl HostKey {
+    /// Whether this is a certificate, which is judged by the time of day, too.
+    pub(super) const fn is_certificate(&self) -> bool {
+        self.certificate.is_some()
+    }
+
+    /// The key or certificate in base64.
+    pub(super) fn base64(&self) -> &str {
+        &self.whole
+    }
+
+    /// The `SHA256:` fingerprint of the key, for a certificate of the plain key in it, as `ssh` shows it.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let blob = Base64::decode_vec(&self.plain).unwrap_or_default();
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &blob);
+        format!("SHA256:{}", Base64Unpadded::encode_string(hash.as_ref()))
+    }
+}
+
 impl HostCertificate {
     fn names(&self, host: &str, now: u64) -> bool {
         let principal = |own: &String| pattern::matches(own, host);
@@ -134,6 +154,11 @@ impl HostName {
             (None, 22) => Self { lookups: vec![hostname.clone()], principal: hostname },
             (None, _) => Self { lookups: vec![format!("[{hostname}]:{port}"), hostname.clone()], principal: hostname },
         }
+    }
+
+    /// The names themselves, the most special first.
+    pub(super) fn lookups(&self) -> &[String] {
+        &self.lookups
     }
 
     fn is_in(&self, field: &[u8]) -> bool {

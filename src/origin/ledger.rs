@@ -5,7 +5,9 @@
 //! itself. A living process is never forgotten: forgetting would make its next connection a first one.
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::{AsFd, OwnedFd};
+use std::fmt;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Weak};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::Timespec;
@@ -21,7 +23,6 @@ const FEWEST_TO_SWEEP: usize = 64;
 const MOST_LOGINS: usize = 1024;
 
 /// What is known of the processes that connected.
-#[derive(Debug)]
 pub struct Ledger {
     processes: HashMap<ProcessId, Entry>,
     sweep_at: usize,
@@ -29,11 +30,14 @@ pub struct Ledger {
     trusted_since: Option<u64>,
 }
 
-#[derive(Debug, Default)]
+/// A connection's socket. Whoever serves the connection holds it; here it is only looked at as long as that lasts.
+pub type Socket = Arc<dyn AsFd + Send + Sync>;
+
+#[derive(Default)]
 struct Entry {
     connections: u32,
     /// The first connection, as long as it is open.
-    first: Option<OwnedFd>,
+    first: Option<Weak<dyn AsFd + Send + Sync>>,
     first_session: Option<Vec<u8>>,
     first_is_local: bool,
     taint: Option<BindFault>,
@@ -65,6 +69,12 @@ pub struct Standing {
     pub predates_agent: bool,
 }
 
+impl fmt::Debug for Ledger {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Ledger({} processes)", self.processes.len())
+    }
+}
+
 impl Ledger {
     /// An empty ledger. Processes that started before `trusted_since`, in clock ticks since boot, may have done anything; see
     /// [`leave_marker`](super::restart::leave_marker).
@@ -74,7 +84,7 @@ impl Ledger {
     }
 
     /// Enters a connection. To be called in the order of acceptance, for every connection, also those that say nothing.
-    pub fn connected(&mut self, process: ProcessId, socket: impl AsFd) -> Place {
+    pub fn connected(&mut self, process: ProcessId, socket: &Socket) -> Place {
         self.sweep();
         let unknown = Place { process, ordinal: None, authenticating: false };
         if self.processes.len() >= MOST_PROCESSES && !self.processes.contains_key(&process) {
@@ -85,7 +95,7 @@ impl Ledger {
         // client connect again, while our own reading of its end may come late.
         let authenticating = entry.first_is_local && entry.first.as_ref().is_some_and(is_open);
         if entry.connections == 0 {
-            entry.first = socket.as_fd().try_clone_to_owned().ok();
+            entry.first = Some(Arc::downgrade(socket));
         }
         entry.connections = entry.connections.saturating_add(1);
         Place { ordinal: Some(entry.connections), authenticating, ..unknown }
@@ -113,13 +123,6 @@ impl Ledger {
         if !self.is_local_login(session_id) {
             self.logins.truncate(MOST_LOGINS - 1);
             self.logins.push_front(session_id.to_vec());
-        }
-    }
-
-    /// Notes that a connection has ended.
-    pub fn disconnected(&mut self, place: &Place) {
-        if let Some(entry) = self.first(place) {
-            entry.first = None;
         }
     }
 
@@ -152,20 +155,23 @@ impl Ledger {
     fn sweep(&mut self) {
         if self.processes.len() >= self.sweep_at {
             self.processes.retain(|process, _| process.lives());
+            self.processes.shrink_to_fit();
             self.sweep_at = (2 * self.processes.len()).clamp(FEWEST_TO_SWEEP, MOST_PROCESSES);
         }
     }
 }
 
 /// Whether the other end of a connection has not been closed.
-fn is_open(socket: &OwnedFd) -> bool {
-    let mut events = [PollFd::new(socket, PollFlags::RDHUP)];
+fn is_open(socket: &Weak<dyn AsFd + Send + Sync>) -> bool {
+    let Some(socket) = socket.upgrade() else { return false };
+    let mut events = [PollFd::new(&socket, PollFlags::RDHUP)];
     let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut events, Some(&at_once)) == Ok(0)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
     use std::os::unix::net::UnixStream;
     use std::process::Command;
 
@@ -175,7 +181,7 @@ mod tests {
     #[test]
     fn connections_are_counted_per_process() {
         let mut ledger = Ledger::new(None);
-        let (socket, _other) = UnixStream::pair().expect("pair");
+        let (socket, _other) = pair();
         let mut ordinal = |process| ledger.connected(process, &socket).ordinal;
         let (one, two) = (ProcessId { pid: 1, start: 5 }, ProcessId { pid: 1, start: 6 });
         assert_eq!([ordinal(one), ordinal(one), ordinal(two)], [Some(1), Some(2), Some(1)]);
@@ -184,7 +190,7 @@ mod tests {
     #[test]
     fn the_first_connection_s_session_stays_whatever_later_ones_are_bound_to() {
         let mut ledger = Ledger::new(None);
-        let (socket, _other) = UnixStream::pair().expect("pair");
+        let (socket, _other) = pair();
         let first = ledger.connected(OURSELVES, &socket);
         let second = ledger.connected(OURSELVES, &socket);
         ledger.bound(&second, b"relayed");
@@ -197,7 +203,7 @@ mod tests {
     #[test]
     fn a_fault_on_one_connection_is_held_against_all_of_the_process() {
         let mut ledger = Ledger::new(None);
-        let (socket, _other) = UnixStream::pair().expect("pair");
+        let (socket, _other) = pair();
         let (first, second) = (ledger.connected(OURSELVES, &socket), ledger.connected(OURSELVES, &socket));
         ledger.tainted(&second, BindFault::BadSignature);
         assert_eq!(ledger.standing(&first).taint, Some(BindFault::BadSignature));
@@ -206,7 +212,7 @@ mod tests {
     #[test]
     fn a_process_authenticates_until_it_has_closed_the_connection_of_its_login() {
         let mut ledger = Ledger::new(None);
-        let (socket, other) = UnixStream::pair().expect("pair");
+        let (socket, other) = pair();
         let first = ledger.connected(OURSELVES, &socket);
         assert!(!ledger.connected(OURSELVES, &socket).authenticating, "nobody has judged the first one yet");
         ledger.found_local(&first, b"session");
@@ -219,17 +225,28 @@ mod tests {
     #[test]
     fn a_process_whose_login_s_connection_was_dropped_here_does_not_authenticate() {
         let mut ledger = Ledger::new(None);
-        let (socket, _other) = UnixStream::pair().expect("pair");
-        let first = ledger.connected(OURSELVES, &socket);
+        let (first_socket, _other) = pair();
+        let (socket, _another) = pair();
+        let first = ledger.connected(OURSELVES, &first_socket);
         ledger.found_local(&first, b"session");
-        ledger.disconnected(&first);
+        assert!(ledger.connected(OURSELVES, &socket).authenticating);
+        drop(first_socket);
         assert!(!ledger.connected(OURSELVES, &socket).authenticating);
+    }
+
+    #[test]
+    fn the_ledger_keeps_no_socket_open() {
+        let mut ledger = Ledger::new(None);
+        let (socket, mut other) = pair();
+        ledger.connected(OURSELVES, &socket);
+        drop(socket);
+        assert_eq!(other.read(&mut [0]).expect("end of file"), 0);
     }
 
     #[test]
     fn sessions_of_local_logins_are_remembered_the_latest_longest() {
         let mut ledger = Ledger::new(None);
-        let (socket, _other) = UnixStream::pair().expect("pair");
+        let (socket, _other) = pair();
         let first = ledger.connected(OURSELVES, &socket);
         for number in 0..=MOST_LOGINS {
             ledger.found_local(&first, &number.to_be_bytes());
@@ -240,7 +257,7 @@ mod tests {
 
     #[test]
     fn processes_older_than_a_restarted_agent_are_told() {
-        let (socket, _other) = UnixStream::pair().expect("pair");
+        let (socket, _other) = pair();
         let predates = |since, start| {
             let mut ledger = Ledger::new(since);
             let place = ledger.connected(ProcessId { pid: 1, start }, &socket);
@@ -253,7 +270,7 @@ mod tests {
     #[test]
     fn processes_that_have_gone_are_dropped_and_living_ones_never() {
         let mut ledger = Ledger::new(None);
-        let (socket, _other) = UnixStream::pair().expect("pair");
+        let (socket, _other) = pair();
         let mut child = Command::new("sleep").arg("600").spawn().expect("sleep");
         let pid = i32::try_from(child.id()).expect("pid");
         let start = ProcDir::open(pid).and_then(|directory| directory.stat()).expect("state").start;
@@ -271,13 +288,18 @@ mod tests {
     #[test]
     fn one_process_too_many_is_not_followed() {
         let mut ledger = Ledger::new(None);
-        let (socket, _other) = UnixStream::pair().expect("pair");
+        let (socket, _other) = pair();
         ledger.sweep_at = usize::MAX;
         for start in 0..u64::try_from(MOST_PROCESSES).expect("small") {
             ledger.processes.insert(ProcessId { pid: 1, start }, Entry::default());
         }
         assert_eq!(ledger.connected(OURSELVES, &socket).ordinal, None);
         assert_eq!(ledger.connected(ProcessId { pid: 1, start: 0 }, &socket).ordinal, Some(1));
+    }
+
+    fn pair() -> (Socket, UnixStream) {
+        let (socket, other) = UnixStream::pair().expect("pair");
+        (Arc::new(socket), other)
     }
 
     const OURSELVES: ProcessId = ProcessId { pid: 2, start: 3 };

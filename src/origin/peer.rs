@@ -1,7 +1,7 @@
 //! The process at the other end of a connection, as the kernel vouches for it.
 //!
 //! What a decision always needs is read when the connection is accepted, because the peer may be gone a moment later;
-//! the rest is read when asked for, through a directory of `/proc` that is tied to the very process that connected.
+//! the rest is read when asked for, of the process that has the same number and started at the same moment.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -48,7 +48,7 @@ pub struct Peer {
     pub process: Result<Process, Unknown>,
 }
 
-/// A process, held so that late reads are about this process and no later one with its number.
+/// A process. Late reads are about this process and no later one with its number. Holds no descriptor: ten thousand connections may wait.
 #[derive(Debug)]
 pub struct Process {
     /// Which process.
@@ -59,7 +59,6 @@ pub struct Process {
     pub executable: Result<Executable, Unknown>,
     /// Its argument vector. Any octets, any length up to 512 KiB: escape before showing.
     pub arguments: Result<Vec<OsString>, Unknown>,
-    directory: ProcDir,
 }
 
 /// A process for as long as the machine runs: its number, and when it started so that a later process is not taken for it.
@@ -74,7 +73,18 @@ pub struct ProcessId {
 impl ProcessId {
     /// Whether the process still runs.
     pub(crate) fn lives(self) -> bool {
-        ProcDir::open(self.pid).and_then(|directory| directory.stat()).is_ok_and(|stat| stat.start == self.start)
+        self.look().is_ok()
+    }
+
+    /// The process's directory below `/proc`, and what the process is doing now. The directory was opened by number, so it may be that of
+    /// a later process; the start tells, and from then on the directory is tied to its process.
+    fn look(self) -> Result<(ProcDir, Stat), Unknown> {
+        let directory = ProcDir::open(self.pid)?;
+        let stat = directory.stat()?;
+        match stat.start == self.start {
+            true => Ok((directory, stat)),
+            false => Err(Unknown::new("the process that connected has ended")),
+        }
     }
 }
 
@@ -138,7 +148,7 @@ impl Process {
                 return Err(Unknown::new(format!("the process that connected is gone: {error}")));
             }
         };
-        let process = ProcDir::open(pid).and_then(|directory| Self::read(pid, directory));
+        let process = ProcDir::open(pid).and_then(|directory| Self::read(pid, &directory));
         // The directory was opened by number. It belongs to the process that connected if that process still lives now:
         // its number cannot have been anybody else's in between.
         let ended = match (&pidfd, &process) {
@@ -154,14 +164,13 @@ impl Process {
         }
     }
 
-    fn read(pid: i32, directory: ProcDir) -> Result<Self, Unknown> {
+    fn read(pid: i32, directory: &ProcDir) -> Result<Self, Unknown> {
         let stat = directory.stat()?;
         Ok(Self {
             id: ProcessId { pid, start: stat.start },
             stat,
             executable: directory.executable(),
             arguments: directory.arguments(),
-            directory,
         })
     }
 
@@ -178,7 +187,7 @@ impl Process {
     /// # Errors
     /// The process has ended.
     pub fn stat_now(&self) -> Result<Stat, Unknown> {
-        self.directory.stat()
+        self.id.look().map(|(_, stat)| stat)
     }
 
     /// The namespaces the process is in.
@@ -186,7 +195,7 @@ impl Process {
     /// # Errors
     /// The process has ended or may not be looked into.
     pub fn namespaces(&self) -> Result<Namespaces, Unknown> {
-        self.directory.namespaces()
+        self.directory()?.namespaces()
     }
 
     /// Whether the process holds a listening Unix socket now.
@@ -194,7 +203,7 @@ impl Process {
     /// # Errors
     /// The process has ended or its descriptors may not be seen.
     pub fn listens(&self) -> Result<bool, Unknown> {
-        self.directory.listens()
+        self.directory()?.listens()
     }
 
     /// The process's working directory now.
@@ -202,7 +211,7 @@ impl Process {
     /// # Errors
     /// The process has ended or may not be looked into.
     pub fn working_directory(&self) -> Result<PathBuf, Unknown> {
-        self.directory.working_directory()
+        self.directory()?.working_directory()
     }
 
     /// The environment the process was started with.
@@ -210,7 +219,7 @@ impl Process {
     /// # Errors
     /// The process has ended, may not be looked into, or its environment is larger than 512 KiB.
     pub fn environment(&self) -> Result<Environment, Unknown> {
-        self.directory.environment().map(Environment::parse)
+        self.directory()?.environment().map(Environment::parse)
     }
 
     /// The processes above this one, nearest first, without the system's first process; at most 16.
@@ -235,6 +244,10 @@ impl Process {
             (parent, child_start) = (stat.parent, stat.start);
         }
         ancestors
+    }
+
+    fn directory(&self) -> Result<ProcDir, Unknown> {
+        self.id.look().map(|(directory, _)| directory)
     }
 
     /// The process's controlling terminal, if it had one when it connected.

@@ -118,7 +118,7 @@ fn program(evidence: &Evidence<'_>) -> Looked {
             Err(format!("OpenSSH {version} does not announce its sessions; {OLDEST_SSH} and newer do"))
         }
         (Role::Ssh, None) => Err("the version of ssh is not known".into()),
-        (Role::Signer | Role::Manager, _) => Err("a trusted tool, but not ssh".into()),
+        (Role::Signer | Role::Manager | Role::Server, _) => Err("a trusted tool, but not ssh".into()),
     }
 }
 

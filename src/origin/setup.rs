@@ -1,14 +1,21 @@
 //! What an `ssh`'s effective configuration means for us: whose agent it uses, and what it lets the far side reach.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aws_lc_rs::digest;
+use indexmap::IndexMap;
 use rustix::fs::stat;
 
 use super::Unknown;
 use super::effective_config::{EffectiveConfig, RemoteTarget};
 use super::evidence::Setup;
-use super::peer::Environment;
+use super::peer::{Environment, Process, ProcessId};
 use super::proc::FileId;
+
+/// The processes whose configuration is kept.
+const MOST_CONFIGS: usize = 256;
 
 /// The paths of the sockets an agent listens at.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +41,45 @@ impl Asked {
     pub fn new(config: EffectiveConfig, environment: &Environment) -> Self {
         Self { own_agent: config.own_agent(environment), forwarded_agent: config.forwarded_agent(environment), config }
     }
+}
+
+/// The configurations of processes that were asked for already: the one a process was started with stays its own.
+#[derive(Debug, Default)]
+pub(super) struct Configs(Mutex<Kept>);
+
+type Kept = IndexMap<(ProcessId, Vec<u8>), Arc<Asked>>;
+
+impl Configs {
+    /// The configuration of this process, if it has been asked for.
+    pub(super) fn of(&self, process: &Process) -> Option<Arc<Asked>> {
+        self.lock().get(&question(process)).cloned()
+    }
+
+    /// Keeps the configuration of this process.
+    pub(super) fn keep(&self, process: &Process, asked: Asked) -> Arc<Asked> {
+        let asked = Arc::new(asked);
+        let mut configs = self.lock();
+        if configs.len() >= MOST_CONFIGS {
+            configs.shift_remove_index(0);
+        }
+        configs.insert(question(process), Arc::clone(&asked));
+        asked
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A process and what it was started with, for a process may become another program; the arguments may be long, and their hash
+/// does.
+fn question(process: &Process) -> (ProcessId, Vec<u8>) {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    for argument in process.arguments.iter().flatten() {
+        hash.update(argument.as_bytes());
+        hash.update(b"\0");
+    }
+    (process.id, hash.finish().as_ref().to_vec())
 }
 
 impl Setup {

@@ -57,11 +57,12 @@ impl Default for World {
 
 impl World {
     /// Changes of which each takes a plain login's being local away.
-    pub(crate) const FAULTS: [&str; 13] = [
+    pub(crate) const FAULTS: [&str; 14] = [
         "listener",
         "stranger",
         "signer",
         "manager",
+        "server",
         "old",
         "second",
         "predates",
@@ -120,6 +121,7 @@ impl World {
             }
             "signer" => self.program = tool(Role::Signer),
             "manager" => self.program = tool(Role::Manager),
+            "server" => self.program = tool(Role::Server),
             "old" => self.program = Ok(ssh(8, 7)),
             // A later connection of a process that has logged in before.
             "second" => {

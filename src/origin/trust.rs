@@ -50,6 +50,8 @@ pub enum Role {
     Signer,
     /// Manages the agent's keys and tests them, relays nothing: `ssh-add`.
     Manager,
+    /// OpenSSH's server, which relays nothing before somebody has logged in: see [`server`](super::server).
+    Server,
 }
 
 /// The programs that are trusted.
@@ -189,9 +191,10 @@ fn sound(owner: u32, mode: u32) -> Result<(), &'static str> {
 }
 
 fn tool_role(path: &Path) -> Role {
-    match path.file_name().is_some_and(|name| name == "ssh-add") {
-        true => Role::Manager,
-        false => Role::Signer,
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some("ssh-add") => Role::Manager,
+        Some("sshd" | "sshd-session") => Role::Server,
+        _ => Role::Signer,
     }
 }
 
@@ -304,6 +307,7 @@ mod tests {
     fn tools_are_told_apart_by_name() {
         assert_eq!(tool_role(Path::new("/usr/bin/ssh-add")), Role::Manager);
         assert_eq!(tool_role(Path::new("/usr/bin/ssh-keygen")), Role::Signer);
+        assert_eq!(tool_role(Path::new("/usr/sbin/sshd")), Role::Server);
     }
 
     fn trusting(path: impl Into<PathBuf>) -> Trust {

@@ -10,6 +10,8 @@ pub const MAX_MESSAGE: usize = 256 * 1024;
 
 const HEADER: usize = 4;
 const FIRST_READ: usize = 4096;
+/// How many times as much as has arrived a message may get room for.
+const GROWTH: usize = 4;
 
 /// A peer announced a message longer than the limit. Its end cannot be found without swallowing it, so the stream is lost.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,11 +41,9 @@ impl FrameBuffer {
     /// Room for the next read from the stream; never empty. Tell how much of it was used with [`Self::filled`].
     pub fn space(&mut self) -> &mut [u8] {
         let pending = self.filled - self.consumed;
-        let wanted = match self.announced() {
-            Some(length) => HEADER + length.min(self.limit),
-            None => FIRST_READ,
-        }
-        .max(pending + 1);
+        let whole = self.announced().map_or(FIRST_READ, |length| HEADER + length.min(self.limit));
+        // Not all at once: who announces much and sends little gets little.
+        let wanted = whole.min(FIRST_READ.max(GROWTH * pending)).max(pending + 1);
         if self.octets.len() < wanted {
             // A plain `resize` may move the octets and leave the old ones behind.
             let mut larger = Zeroizing::new(vec![0; wanted.max(FIRST_READ)]);
@@ -145,6 +145,16 @@ mod tests {
         buffer.space()[..4].copy_from_slice(&u32::MAX.to_be_bytes());
         buffer.filled(4);
         assert!(buffer.space().len() <= 10_004);
+    }
+
+    #[test]
+    fn a_long_message_gets_room_as_it_arrives() {
+        let mut buffer = FrameBuffer::new(MAX_MESSAGE);
+        buffer.space()[..4].copy_from_slice(&(MAX_MESSAGE as u32).to_be_bytes());
+        buffer.filled(4);
+        buffer.space();
+        assert!(buffer.octets.capacity() <= FIRST_READ);
+        assert_eq!(feed(&mut FrameBuffer::new(MAX_MESSAGE), &message(&[7; MAX_MESSAGE]), 5000), [[7; MAX_MESSAGE]]);
     }
 
     #[test]

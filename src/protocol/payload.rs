@@ -2,10 +2,15 @@
 //!
 //! Each kind is recognised completely, to the last octet, or not at all.
 
+mod sudo;
+
 use super::Malformed;
 use super::wire::Reader;
+pub use sudo::Sudo;
 
 const USERAUTH_REQUEST: u8 = 50;
+/// The lengths of exchange hashes: SHA-1, SHA-256, SHA-384 and SHA-512, in octets.
+const HASH_LENGTHS: [usize; 4] = [20, 32, 48, 64];
 
 /// The meaning of a signature request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +31,14 @@ pub enum Payload<'a> {
     },
     /// A certificate that an authority is to sign (OpenSSH PROTOCOL.certkeys).
     Certificate(Certificate<'a>),
+    /// A request of `pam_ssh_agent_auth`, such as `sudo`'s.
+    Sudo(Sudo<'a>),
+    /// The exchange hash of a key exchange (RFC 4253 section 8), which a server has signed whose host key lies here
+    /// (`HostKeyAgent` in sshd_config(5)). Nothing in the octets says so: see [`Payload::for_host_key_agent`].
+    HostKex {
+        /// The hash.
+        hash: &'a [u8],
+    },
     /// Anything else.
     Raw,
 }
@@ -59,14 +72,24 @@ pub struct Login<'a> {
 impl<'a> Payload<'a> {
     /// Tells what the octets are.
     pub fn of(data: &'a [u8]) -> Self {
-        ssh_sig(data).or_else(|_| login(data)).or_else(|_| certificate(data)).unwrap_or(Self::Raw)
+        let sudo = |_| Sudo::parse(data).map(Self::Sudo);
+        ssh_sig(data).or_else(|_| login(data)).or_else(|_| certificate(data)).or_else(sudo).unwrap_or(Self::Raw)
+    }
+
+    /// Tells what the octets are when somebody asks who may be a server with its host key here. An exchange hash is as good as
+    /// random and has no form but its length, so this is to be called for nobody else.
+    pub fn for_host_key_agent(data: &'a [u8]) -> Self {
+        match Self::of(data) {
+            Self::Raw if HASH_LENGTHS.contains(&data.len()) => Self::HostKex { hash: data },
+            other => other,
+        }
     }
 
     /// The login inside, whether bound to its host or not.
     pub const fn login(&self) -> Option<&Login<'a>> {
         match self {
             Self::Login(login) | Self::BoundLogin { login, .. } => Some(login),
-            Self::SshSig { .. } | Self::Certificate(_) | Self::Raw => None,
+            Self::SshSig { .. } | Self::Certificate(_) | Self::Sudo(_) | Self::HostKex { .. } | Self::Raw => None,
         }
     }
 }
@@ -170,6 +193,18 @@ mod tests {
         ] {
             assert_eq!(Payload::of(&other), Payload::Raw);
         }
+    }
+
+    #[test]
+    fn exchange_hashes_are_told_by_their_length_and_by_who_asks_only() {
+        for length in 0..=65 {
+            let data = vec![7; length];
+            assert_eq!(Payload::of(&data), Payload::Raw);
+            let is_hash = matches!(Payload::for_host_key_agent(&data), Payload::HostKex { hash } if hash == data);
+            assert_eq!(is_hash, [20, 32, 48, 64].contains(&length), "{length}");
+        }
+        let login = request("publickey", None);
+        assert!(matches!(Payload::for_host_key_agent(&login), Payload::Login(_)));
     }
 
     #[test]

@@ -218,7 +218,7 @@ impl PublicKey {
         let key = Self { blob: blob.into(), material, certificate };
         match key.is_whole() {
             true => Ok(key),
-            false => Err(Malformed::new("certificate with octets left over in its parts")),
+            false => Err(Malformed::new("octets left over in a part of the key or certificate")),
         }
     }
 
@@ -260,14 +260,21 @@ impl PublicKey {
         Reader::new(&self.blob).text().unwrap_or_default()
     }
 
-    /// Whether authority and signature, which stand in strings of their own, fill these. The library does not look, and a certificate
-    /// that reads one way here and another way elsewhere would be worse than none.
+    /// Whether the parts that stand in strings of their own fill these: the key, and a certificate's authority and signature. The library
+    /// does not look, and a blob that reads one way here and another way elsewhere would be worse than none.
     fn is_whole(&self) -> bool {
-        let Some((certified, signature)) = self.certified() else { return self.certificate.is_none() };
+        let plain = self.material.to_blob();
+        let Some((certified, signature)) = self.certified() else {
+            return self.certificate.is_none() && plain == *self.blob;
+        };
         let ends_with = |octets: &[u8], part: &[u8]| {
             octets.strip_suffix(part).is_some_and(|rest| rest.ends_with(&(part.len() as u32).to_be_bytes()))
         };
-        ends_with(&self.blob, &signature)
+        // Behind the type and the nonce stand the key's parts, without the name of the plain key's type.
+        let mut parts = Reader::new(certified);
+        parts.string().and_then(|_| parts.string()).is_ok()
+            && parts.rest().starts_with(&plain[4 + self.material.algorithm().len()..])
+            && ends_with(&self.blob, &signature)
             && self.authority().is_none_or(|authority| ends_with(certified, &authority.to_blob()))
     }
 }
@@ -299,6 +306,15 @@ mod tests {
     #[test]
     fn left_over_octets_make_another_key_not_the_same_one() {
         let mut blob = KeyMaterial::Ed25519 { key: [7; 32] }.to_blob();
+        blob.push(0);
+        assert!(PublicKey::from_blob(&blob).is_err());
+    }
+
+    #[test]
+    fn octets_left_over_in_a_part_make_no_key_either() {
+        let mut blob = KeyMaterial::Ed25519 { key: [7; 32] }.to_blob();
+        let length = blob.len() - 33;
+        blob[length] += 1;
         blob.push(0);
         assert!(PublicKey::from_blob(&blob).is_err());
     }

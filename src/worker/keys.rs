@@ -31,8 +31,10 @@ struct Private {
 /// `private_visible` says that the session is logged in, or needs no login: then a public half without a private one is no key. Before
 /// that, a public half stands for the private key that the token hides.
 pub(super) fn scan(session: &Session, private_visible: bool) -> Result<Vec<KeySeen>, ModuleFault> {
-    let mut publics = public_objects(session)?;
-    publics.extend(certificates(session)?);
+    let (mut publics, others) = public_objects(session)?;
+    // A certificate does not tell what its key is for, but the public key object beside it does.
+    let is_other = |public: &Public| others.iter().any(|other| other.material == public.material);
+    publics.extend(certificates(session)?.into_iter().filter(|public| !is_other(public)));
     let privates = private_keys(session)?;
 
     let mut keys: Vec<KeySeen> = Vec::new();
@@ -72,7 +74,8 @@ pub(super) fn scan(session: &Session, private_visible: bool) -> Result<Vec<KeySe
     Ok(keys)
 }
 
-fn public_objects(session: &Session) -> Result<Vec<Public>, ModuleFault> {
+/// The public keys that verify signatures, and the others.
+fn public_objects(session: &Session) -> Result<(Vec<Public>, Vec<Public>), ModuleFault> {
     let wanted = [
         AttributeType::KeyType,
         AttributeType::Id,
@@ -82,14 +85,14 @@ fn public_objects(session: &Session) -> Result<Vec<Public>, ModuleFault> {
         AttributeType::EcPoint,
         AttributeType::Verify,
     ];
-    Ok(objects(session, ObjectClass::PUBLIC_KEY, &wanted)?
-        .into_iter()
-        .filter(|attributes| !attributes.contains(&Attribute::Verify(false)))
-        .filter_map(|attributes| {
-            let material = public::from_attributes(&attributes)?;
-            Some(Public { id: id(&attributes), label: label(&attributes), material })
-        })
-        .collect())
+    let (mut verifying, mut others) = (Vec::new(), Vec::new());
+    for attributes in objects(session, ObjectClass::PUBLIC_KEY, &wanted)? {
+        if let Some(material) = public::from_attributes(&attributes) {
+            let list = if attributes.contains(&Attribute::Verify(false)) { &mut others } else { &mut verifying };
+            list.push(Public { id: id(&attributes), label: label(&attributes), material });
+        }
+    }
+    Ok((verifying, others))
 }
 
 fn certificates(session: &Session) -> Result<Vec<Public>, ModuleFault> {

@@ -17,7 +17,7 @@ use secrecy::ExposeSecret as _;
 use super::raw::RawModule;
 use super::{fault, keys};
 use crate::backend::pin::TriesLeft;
-use crate::ipc::{self, FaultKind, KeyName, Mechanism, ModuleFault, SecretOctets, TokenName, TokenSeen};
+use crate::ipc::{self, Answer, FaultKind, KeyName, Mechanism, ModuleFault, SecretOctets, TokenName, TokenSeen};
 use crate::protocol::public_key::KeyMaterial;
 
 /// A module that is loaded and initialised, for the life of this process.
@@ -26,6 +26,8 @@ pub(super) struct Module {
     sessions: HashMap<TokenName, Open>,
     context: Pkcs11,
     raw: RawModule,
+    /// The slots that held a token at the last look.
+    occupied: Vec<Slot>,
 }
 
 /// The session with a token. Closing it would log out, so it stays open.
@@ -44,23 +46,39 @@ impl Module {
         let context = Pkcs11::new(path).map_err(|error| fault::new(FaultKind::NotAModule, error.to_string()))?;
         let raw = RawModule::load(path).map_err(|text| fault::new(FaultKind::NotAModule, text))?;
         context.initialize(CInitializeArgs::new(CInitializeFlags::empty())).map_err(fault::of)?;
-        Ok(Self { sessions: HashMap::new(), context, raw })
+        Ok(Self { sessions: HashMap::new(), context, raw, occupied: Vec::new() })
     }
 
     /// All tokens that are there, with the keys that show.
-    pub(super) fn scan(&mut self) -> Result<Vec<TokenSeen>, ModuleFault> {
+    pub(super) fn scan(&mut self) -> Result<Answer, ModuleFault> {
         let mut tokens = Vec::new();
-        for (slot, info) in slots(&self.context)? {
+        self.occupied = self.context.get_slots_with_token().map_err(fault::of)?;
+        self.sessions.retain(|_, open| open.session.get_session_info().is_ok());
+        for slot in self.occupied.clone() {
             // A token that went away between two calls, or is not initialised, is simply not there.
-            if !info.token_initialized() {
-                continue;
-            }
-            if let Ok(token) = self.look(slot, &info) {
-                tokens.push(token);
+            let info = self.context.get_token_info(slot).map_err(fault::of);
+            match info
+                .and_then(|info| if info.token_initialized() { self.look(slot, &info).map(Some) } else { Ok(None) })
+            {
+                Ok(token) => tokens.extend(token),
+                // The next glance will want another look at it.
+                Err(_) => self.occupied.retain(|other| *other != slot),
             }
         }
         self.sessions.retain(|name, _| tokens.iter().any(|token| token.name == *name));
-        Ok(tokens)
+        let all = self.context.get_all_slots().map_err(fault::of)?;
+        let is_removable = |slot: &Slot| self.context.get_slot_info(*slot).is_ok_and(|info| info.removable_device());
+        Ok(Answer::Tokens { tokens, sees_insertions: all.iter().any(is_removable) })
+    }
+
+    /// Whether the tokens may be others than at the last scan.
+    ///
+    /// `C_GetSlotList` is where modules look at their readers, some of them only there. A card that was exchanged since leaves the slots as
+    /// they were, but no session outlives it.
+    pub(super) fn glance(&self) -> Result<bool, ModuleFault> {
+        let occupied = self.context.get_slots_with_token().map_err(fault::of)?;
+        let is_lost = |open: &Open| open.session.get_session_info().is_err();
+        Ok(occupied != self.occupied || self.sessions.values().any(is_lost))
     }
 
     /// Logs in, after a look at which token is in the slot and how many tries it has.
@@ -87,10 +105,8 @@ impl Module {
         }
         open.handles.clear();
         if let Err(error) = log_in_anew(&open.session, pin) {
-            let mut fault = self.failed(token, fault::of(error));
-            fault.pin_at_stake = true;
-            fault.tries = self.context.get_token_info(slot).map_or(fault.tries, |info| tries(&info));
-            return Err(fault);
+            let refused = refused(&self.context, slot, token, fault::of(error));
+            return Err(self.failed(token, refused));
         }
         open.logged_in = true;
         self.look(slot, &info)
@@ -164,10 +180,7 @@ impl Module {
                 open.handles.clear();
             }
             let slot = open.slot;
-            let mut fault = fault::of(error);
-            fault.pin_at_stake = true;
-            fault.tries = self.context.get_token_info(slot).map_or(fault.tries, |info| tries(&info));
-            return Err(fault);
+            return Err(refused(&self.context, slot, token, fault::of(error)));
         }
         self.raw.sign(&open.session, input).map_err(fault::of_sign)
     }
@@ -194,6 +207,10 @@ impl Module {
             self.sessions.remove(&token);
         }
         let open = open(&self.context, &mut self.sessions, &token)?;
+        if open.logged_in && !still_logged_in(&open.session) {
+            open.logged_in = false;
+            open.handles.clear();
+        }
         let private_visible = open.logged_in || !info.login_required();
         let keys = keys::scan(&open.session, private_visible)?;
         Ok(TokenSeen {
@@ -259,6 +276,19 @@ fn find_key(session: &Session, key: &KeyName, logged_in: bool) -> Result<ObjectH
 fn still_logged_in(session: &Session) -> bool {
     let state = session.get_session_info().map(|info| info.session_state());
     !matches!(state, Ok(SessionState::RoPublic | SessionState::RwPublic))
+}
+
+/// What a failed login means. A module that lost its token just now may say that the PIN was wrong; only one that still shows the token is
+/// believed.
+fn refused(context: &Pkcs11, slot: Slot, token: &TokenName, fault: ModuleFault) -> ModuleFault {
+    match context.get_token_info(slot) {
+        Ok(info) if name(&info) == *token => ModuleFault { tries: tries(&info), pin_at_stake: true, ..fault },
+        _ if fault.kind == FaultKind::PinIncorrect => {
+            let text = format!("{}, but the token is not there any more", fault.text);
+            ModuleFault { kind: FaultKind::TokenGone, text, pin_at_stake: true, ..fault }
+        }
+        _ => ModuleFault { pin_at_stake: true, ..fault },
+    }
 }
 
 /// Fails when the PIN is locked, or when presenting one would be the final try and that was not decided by a person.

@@ -5,6 +5,7 @@ mod recorder;
 
 use hardkey::origin::classify::Origin;
 use hardkey::origin::classify::Origin::{ForwardedKnownHop, ForwardedVerified, LocalDirect, LocalTool, Unknown};
+use hardkey::origin::facts::Certainty;
 use lab::Lab;
 use recorder::Record;
 
@@ -67,6 +68,36 @@ fn a_forwarded_agent_is_known_to_be_forwarded_and_by_whom() {
     assert_eq!(short(&records), expected, "{records:#?}");
     let two_hops = lab.run("ssh -A hosta 'ssh -A hostb \"ssh hosta true\"'");
     assert_eq!(signed(&two_hops), [LocalDirect, ForwardedVerified, ForwardedVerified]);
+}
+
+#[test]
+fn what_people_are_told_of_a_request_are_names_of_this_machine_and_how_certain_they_are() {
+    let lab = Lab::new();
+    // Names that are hashed are found by asking for those that are known otherwise.
+    lab.output("ssh-keygen -q -H -f $LAB/known_hosts 2>/dev/null; rm $LAB/known_hosts.old");
+    let records = lab.run("ssh -A hosta 'ssh -A hostb \"ssh hosta true\"'; ssh hostb true");
+    let told = |index: usize| {
+        let facts = &records[index].facts;
+        let hops = facts.hops.iter().chain(&facts.target);
+        hops.map(|hop| (hop.host.shown(), hop.certainty)).collect::<Vec<_>>()
+    };
+    let (a, b) = ("hosta".to_owned(), lab.output("ssh-keygen -lf $LAB/hostb.pub | cut -d' ' -f2").stdout);
+    let not_met = format!("a host that is not known, {}", String::from_utf8_lossy(&b).trim());
+    let logins = |index: &usize| records[*index].short().0 == "bound-login";
+    let logins: Vec<usize> = (0..records.len()).filter(logins).collect();
+    let (proved, claimed) = (Certainty::Proved, Certainty::Claimed);
+    assert_eq!(told(logins[0]), [(a.clone(), proved)]);
+    assert_eq!(told(logins[1]), [(a.clone(), proved), (not_met.clone(), proved)]);
+    assert_eq!(told(logins[2]), [(a.clone(), proved), (not_met, claimed), (a, proved)]);
+    assert_eq!(told(logins[3]), [("hostb".to_owned(), proved)]);
+
+    let facts = &records[logins[0]].facts;
+    let line = facts.target.as_ref().and_then(|target| target.host.names[0].place.clone());
+    assert_eq!(line.map(|place| place.line), Some(1), "{facts:?}");
+    let asker = facts.asker.as_ref().expect("a process");
+    assert!(asker.chain().starts_with("ssh <- "), "{}", asker.chain());
+    assert!(asker.command().contains(" -A hosta "), "{}", asker.command());
+    assert_eq!(asker.variable("SSH_AUTH_SOCK"), Some(lab.path("agent.sock").as_os_str()));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! An agent that signs everything with one key and records where it believes each request to come from.
 
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +9,8 @@ use hardkey::origin::binds::BindClaim;
 use hardkey::origin::classify::{Judgement, Origin};
 use hardkey::origin::connection::{Assessor, Connection, Listener};
 use hardkey::origin::evidence::{Kind, PayloadFact, Request};
-use hardkey::origin::ledger::Ledger;
+use hardkey::origin::facts::Facts;
+use hardkey::origin::ledger::{Ledger, Socket};
 use hardkey::origin::trust::Trust;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -30,6 +32,7 @@ pub(crate) struct Recorder {
 pub(crate) struct Record {
     pub(crate) request: Request,
     pub(crate) judgement: Judgement,
+    pub(crate) facts: Facts,
 }
 
 impl Recorder {
@@ -49,7 +52,7 @@ impl Recorder {
         let listeners = sockets.map_kinds().map(|(path, kind)| {
             let socket = std::os::unix::net::UnixListener::bind(&path).expect("bind");
             socket.set_nonblocking(true).expect("nonblocking");
-            (socket, Arc::new(Listener { kind, path: Some(path) }))
+            (socket, Arc::new(Listener { kind, path: Some(path), label: None }))
         });
         let (key, records) = (Arc::clone(&recorder.key), Arc::clone(&recorder.records));
         std::thread::spawn(move || {
@@ -112,9 +115,11 @@ async fn accept(
 ) {
     loop {
         let (stream, _) = socket.accept().await.expect("accept");
-        let connection = assessor.accept(&stream, &listener);
+        let held: Socket = Arc::new(stream.as_fd().try_clone_to_owned().expect("a descriptor"));
+        let connection = assessor.accept(&held, &listener);
         let (key, records) = (Arc::clone(&key), Arc::clone(&records));
         tokio::spawn(async move {
+            let _open_as_long = held;
             // A client that goes in the middle of a message is no concern of the test's.
             _ = serve(stream, connection, &key, &records).await;
         });
@@ -156,7 +161,8 @@ async fn answer(
         _ => return vec![FAILURE],
     };
     let judgement = connection.judge(&request).await;
-    records.lock().expect("records").push(Record { request, judgement });
+    let facts = connection.facts(&request, &judgement).await;
+    records.lock().expect("records").push(Record { request, judgement, facts });
     reply
 }
 

@@ -15,9 +15,15 @@ pub fn check(input: &[u8]) {
         let again: Answer = ipc::decode(&octets[HEADER..]).expect("an own message");
         assert_eq!(ipc::encode(&again).expect("an own message"), octets);
         match &answer {
-            Answer::Tokens(tokens) => tokens.iter().for_each(understood),
+            Answer::Tokens { tokens, .. } => tokens.iter().for_each(understood),
             Answer::LoggedIn(token) => understood(token),
-            Answer::Done | Answer::Signature(_) | Answer::Assertion { .. } | Answer::Failed(_) => {}
+            Answer::Done
+            | Answer::Signature(_)
+            | Answer::Assertion { .. }
+            | Answer::Failed(_)
+            | Answer::Glanced { .. }
+            | Answer::Fido(_)
+            | Answer::WaitsForTouch(_) => {}
         }
     }
     if let Ok(call) = ipc::decode::<Call>(input) {

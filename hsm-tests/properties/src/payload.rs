@@ -1,6 +1,6 @@
 //! What is to be signed: whatever is recognised is recognised to the last octet, so that the way back gives the same octets.
 
-use hardkey::protocol::payload::{Certificate, Login, Payload};
+use hardkey::protocol::payload::{Certificate, Login, Payload, Sudo};
 
 use crate::octets::{split_string, split_strings, string, strings};
 
@@ -22,6 +22,14 @@ pub fn check(input: &[u8]) {
             assert_eq!((fields[0], rest), (namespace, &[][..]));
         }
         Payload::Certificate(certificate) => certificate_is(&certificate, input),
+        Payload::Sudo(sudo) => {
+            let words = sudo.command.iter().flat_map(|word| string(word));
+            let count = u32::try_from(sudo.command.len()).expect("few words").to_be_bytes();
+            let command: Vec<u8> = count.into_iter().chain(words).collect();
+            let has_no_words = sudo.command.is_empty() && encode_sudo(&sudo, b"", input) == input;
+            assert!(has_no_words || encode_sudo(&sudo, &command, input) == input);
+        }
+        Payload::HostKex { .. } => panic!("a hash cannot be told from other octets"),
         Payload::Raw => assert!(!looks_like_a_login(input), "a login was not recognised"),
     }
 }
@@ -30,6 +38,18 @@ fn encode_login(login: &Login<'_>, method: &str) -> Vec<u8> {
     let fields = [login.user, b"ssh-connection", method.as_bytes()].map(string).concat();
     let key = [login.algorithm, login.key].map(string).concat();
     [&string(login.session_id)[..], &[50], &fields, &[1], &key].concat()
+}
+
+/// What is not kept of the request stands in `input` at the place where it has to be: random octets, algorithm and key.
+fn encode_sudo(sudo: &Sudo<'_>, command: &[u8], input: &[u8]) -> Vec<u8> {
+    let (_, record) = input.split_at(8);
+    let (random, _) = split_string(record).expect("random octets");
+    let fields = [random, sudo.user, sudo.caller, sudo.service, sudo.directory, command, sudo.hostname].map(string);
+    let record = [&[0, 0, 0, 101][..], &fields.concat(), &sudo.time.to_be_bytes()].concat();
+    let request = [sudo.caller, b"pam_ssh_agent_auth", b"publickey"].map(string).concat();
+    let begin = [&string(&record)[..], &[54], &request, &[1]].concat();
+    let ([algorithm, key], _) = split_strings::<2>(&input[begin.len()..]).expect("algorithm and key");
+    [begin, [algorithm, key].map(string).concat()].concat()
 }
 
 /// Whether these are the octets of a login by `publickey` (RFC 4252 section 7), read backwards from a guess at its session

@@ -43,6 +43,10 @@ pub(crate) fn understood(key: &PublicKey, blob: &[u8]) {
 fn certificate(key: &PublicKey, blob: &[u8]) {
     let (certified, signature) = key.certified().expect("the parts of a certificate");
     assert_eq!([certified, &string(&signature)].concat(), blob);
+    let (_, parts) = split_string(blob).and_then(|(_, rest)| split_string(rest)).expect("a type and a nonce");
+    let plain = key.material().to_blob();
+    let (_, numbers) = split_string(&plain).expect("a type");
+    assert!(parts.starts_with(numbers), "the key is not the one in the certificate");
     if let Some(authority) = key.authority() {
         let ending = string(&authority.to_blob());
         assert!(certified.ends_with(&ending), "the authority is not the one in the certificate");

@@ -77,7 +77,9 @@ impl Model {
     fn receive(&mut self, claim: &BindClaim<'_>, genuine: bool) -> bool {
         self.forwarded |= claim.is_forwarding;
         let same_session = self.path.iter().find(|(_, session, _)| session == claim.session_id);
-        let ended = self.path.last().is_some_and(|(_, _, forwarding)| !forwarding);
+        // A hop that binds once more is answered as before, also after the login.
+        let ended = self.path.last().is_some_and(|(_, _, forwarding)| !forwarding)
+            && same_session.is_none_or(|(_, _, forwarding)| !forwarding);
         let good = genuine
             && claim.session_id.len() <= 128
             && !ended

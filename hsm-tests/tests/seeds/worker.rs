@@ -55,7 +55,7 @@ pub(crate) fn record(home: &Home, store: &mut Store) {
 
 fn tokens(answer: Answer) -> Vec<TokenSeen> {
     match answer {
-        Answer::Tokens(tokens) => tokens,
+        Answer::Tokens { tokens, .. } => tokens,
         other => panic!("{other:?} where tokens belong"),
     }
 }

@@ -102,6 +102,10 @@ impl Signer for TokenKey {
         })
     }
 
+    fn is_there(&self) -> bool {
+        self.token.is_present()
+    }
+
     fn place(&self) -> Place {
         Place {
             token: self.token.label(),

@@ -7,6 +7,8 @@ pub mod discover;
 pub mod error;
 mod key;
 mod pool;
+mod presence;
+mod silence;
 mod token;
 mod unlock;
 pub mod uri;
@@ -24,16 +26,20 @@ pub(super) use key::SHA1_INFO;
 pub use key::TokenKey;
 pub use token::Token;
 
-use super::pin::{PinError, PinPrompt, PinSource, RefusedPins};
+use super::People;
+use super::pin::{PinError, PinSource, RefusedPins};
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::ipc::{Answer, Call, KeyName, KeySeen, TokenName, TokenSeen};
 use crate::protocol::public_key::PublicKey;
 use error::TokenError;
-use pool::Pool;
+use pool::{Lease, Pool};
+use presence::Presence;
 use uri::Uri;
 
 /// The default limit for one call of a module: long enough for a touch, short enough for a person to wait.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(30);
+/// How many tokens that are gone are remembered, so that their keys are known when they come back.
+const MOST_GONE: usize = 32;
 
 /// A module and what is wanted of it.
 #[derive(Clone, Default)]
@@ -96,10 +102,13 @@ impl Claimants {
 pub struct Module {
     spec: ModuleSpec,
     pool: Arc<Pool>,
-    prompt: Arc<dyn PinPrompt>,
+    prompt: Arc<dyn People>,
     refused: Arc<RefusedPins>,
     /// It had its first look at its tokens.
     looked: AtomicBool,
+    /// Its workers notice tokens that are put in.
+    sees_insertions: AtomicBool,
+    presence: Arc<Presence>,
     tokens: Mutex<IndexMap<TokenName, Arc<Token>>>,
     keys: Mutex<HashMap<(TokenName, KeyName), Arc<TokenKey>>>,
     changes: UnboundedSender<PathBuf>,
@@ -109,7 +118,7 @@ impl Module {
     /// Prepares a module; nothing is started yet. Its path is sent to `changes` whenever its keys are found to be others.
     pub fn new(
         spec: ModuleSpec,
-        prompt: Arc<dyn PinPrompt>,
+        prompt: Arc<dyn People>,
         refused: Arc<RefusedPins>,
         changes: UnboundedSender<PathBuf>,
     ) -> Arc<Self> {
@@ -120,6 +129,8 @@ impl Module {
             prompt,
             refused,
             looked: AtomicBool::new(false),
+            sees_insertions: AtomicBool::new(false),
+            presence: Arc::default(),
             tokens: Mutex::default(),
             keys: Mutex::default(),
             changes,
@@ -153,8 +164,16 @@ impl Module {
 
     async fn look_at_tokens(self: &Arc<Self>) -> Result<(), TokenError> {
         let mut lease = self.pool.take().await?;
+        self.look_with(&mut lease).await.map(drop)
+    }
+
+    /// Looks by this worker; whether something is not as it was.
+    async fn look_with(self: &Arc<Self>, lease: &mut Lease) -> Result<bool, TokenError> {
         let found = match lease.call(&Call::Scan).await? {
-            Answer::Tokens(found) => found,
+            Answer::Tokens { tokens, sees_insertions } => {
+                self.sees_insertions.store(sees_insertions, Ordering::Relaxed);
+                tokens
+            }
             Answer::Failed(fault) => {
                 lease.discard();
                 return Err(self.fault(&fault.text));
@@ -164,27 +183,62 @@ impl Module {
                 return Err(TokenError::Nonsense { module: self.name() });
             }
         };
-        drop(lease);
         self.pool.widen(self.spec.workers.unwrap_or_else(|| worker_count(&found)));
+        let mut changed = false;
         let mut tokens = self.tokens();
-        tokens.retain(|name, _| found.iter().any(|seen| seen.name == *name));
+        for (_, token) in tokens.iter().filter(|(name, _)| found.iter().all(|seen| seen.name != **name)) {
+            if token.leaves() {
+                tracing::info!(token = token.label(), "token is gone");
+                changed = true;
+            }
+        }
         for seen in found {
             match tokens.get(&seen.name) {
-                // Before login fewer keys show than after; a look by a worker that is not logged in must not hide them.
-                Some(known) => known.seen(|before| match before.logged_in && !seen.logged_in {
-                    true => (before.slot, before.tries) = (seen.slot, seen.tries),
-                    false => *before = seen,
-                }),
+                Some(known) => changed |= known.arrives(seen),
                 None => {
                     let source = self.pin_source(&seen);
                     let token = Token::new(Arc::downgrade(self), seen, source);
+                    tracing::info!(token = token.label(), "token found");
                     tokens.insert(token.name().clone(), Arc::new(token));
+                    changed = true;
                 }
             }
         }
+        let gone = tokens.values().filter(|token| !token.is_present()).count();
+        let mut surplus = gone.saturating_sub(MOST_GONE);
+        tokens.retain(|_, token| {
+            let is_surplus = surplus > 0 && !token.is_present();
+            surplus -= usize::from(is_surplus);
+            !is_surplus
+        });
         drop(tokens);
         self.claim();
-        Ok(())
+        if changed {
+            self.keys_changed();
+        }
+        Ok(changed)
+    }
+
+    /// The module is out of reach, and with it every token.
+    fn all_gone(&self) {
+        let tokens: Vec<Arc<Token>> = self.tokens().values().cloned().collect();
+        // Each of them, not only up to the first.
+        if tokens.iter().filter(|token| token.leaves()).count() > 0 {
+            tracing::warn!(module = self.name(), "the module does not answer; its tokens count as gone");
+            self.keys_changed();
+        }
+    }
+
+    fn has_looked(&self) -> bool {
+        self.looked.load(Ordering::Relaxed)
+    }
+
+    fn sees_insertions(&self) -> bool {
+        self.sees_insertions.load(Ordering::Relaxed)
+    }
+
+    fn is_missing_a_token(&self) -> bool {
+        self.tokens().values().any(|token| !token.is_present())
     }
 
     /// The keys that are offered, in the order of tokens and objects.
@@ -210,8 +264,13 @@ impl Module {
         offered
     }
 
-    /// The tokens of this module that want a PIN, out of those the selection is about.
+    /// The tokens of this module that are there and want a PIN, out of those the selection is about.
     pub fn tokens_wanting_pin(&self) -> Vec<Arc<Token>> {
+        self.tokens_ever_wanting_pin().into_iter().filter(|token| token.is_present()).collect()
+    }
+
+    /// The same with those that were there once: an unattended PIN that was meant for one of them is not given to the next.
+    fn tokens_ever_wanting_pin(&self) -> Vec<Arc<Token>> {
         let wants =
             |token: &Token| token.seen(|seen| seen.login_required && !seen.protected_path && self.is_about(seen));
         self.tokens().values().filter(|token| wants(token)).cloned().collect()
@@ -243,8 +302,12 @@ impl Module {
 
     fn claim(&self) {
         let without_own = |token: &Arc<Token>| token.seen(|seen| self.own_pin_source(seen)).is_none();
-        let labels =
-            self.tokens_wanting_pin().iter().filter(|token| without_own(token)).map(|token| token.label()).collect();
+        let labels = self
+            .tokens_ever_wanting_pin()
+            .iter()
+            .filter(|token| without_own(token))
+            .map(|token| token.label())
+            .collect();
         self.spec.claimants.lock().labels.insert(self.spec.path.clone(), labels);
     }
 

@@ -60,21 +60,51 @@ impl Pool {
 
     /// Waits for a worker; starts one when none is idle.
     pub(super) async fn take(self: &Arc<Self>) -> Result<Lease, TokenError> {
+        let permit = self.permit().await?;
+        self.take_with(permit).await
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, TokenError> {
         // The semaphore is never closed.
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| TokenError::Spawn {
+        Arc::clone(&self.permits).acquire_owned().await.map_err(|_| TokenError::Spawn {
             module: self.module.display().to_string(),
             reason: "the agent is ending".to_owned(),
-        })?;
+        })
+    }
+
+    async fn take_with(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Result<Lease, TokenError> {
         while let Some(mut link) = self.pop() {
             if link.is_alive() {
                 return Ok(self.lease(link, true, permit));
             }
             tracing::warn!(module = %self.module.display(), "worker ended while idle; starting another");
         }
+        self.start(permit).await
+    }
+
+    async fn start(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Result<Lease, TokenError> {
         let _alone = self.starting.lock().await;
         let start = Call::Start { module: self.module.clone() };
         let link = Link::start(&self.module, &start, &self.env, self.deadline).await?;
         Ok(self.lease(link, false, permit))
+    }
+
+    /// Waits until there may be another worker, and starts it.
+    pub(super) async fn take_fresh(self: &Arc<Self>) -> Result<Lease, TokenError> {
+        let permit = self.permit().await?;
+        self.start(permit).await
+    }
+
+    /// A worker that nobody else wants now, started if need be; `None` while requests use all that there may be.
+    pub(super) async fn try_take(self: &Arc<Self>) -> Result<Option<Lease>, TokenError> {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Ok(None) };
+        self.take_with(permit).await.map(Some)
+    }
+
+    /// As [`Self::try_take`], but one that was started just now.
+    pub(super) async fn try_take_fresh(self: &Arc<Self>) -> Result<Option<Lease>, TokenError> {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Ok(None) };
+        self.start(permit).await.map(Some)
     }
 
     /// Ends the workers, those on loan when they come back; their logins end with them.
@@ -110,6 +140,11 @@ impl Lease {
         let answer = link.call(call, self.pool.deadline).await?;
         self.link = Some(link);
         Ok(answer)
+    }
+
+    /// Spares the worker when all others were retired.
+    pub(super) fn keep(&mut self) {
+        self.generation = self.pool.generation.load(Ordering::Relaxed);
     }
 
     /// Ends the worker, because only a new one can help.

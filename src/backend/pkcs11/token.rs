@@ -1,12 +1,15 @@
 //! One token: what is known of it, and signatures with its keys. How it gets its PIN is in [`super::unlock`].
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use secrecy::ExposeSecret as _;
+use tokio::sync::Notify;
 
 use super::Module;
 use super::error::TokenError;
 use super::pool::Lease;
+use super::silence::broken_by_notice;
 use super::unlock::PinState;
 use crate::backend::SignError;
 use crate::backend::pin::{Pin, PinError, PinSource, TriesLeft};
@@ -20,6 +23,10 @@ pub struct Token {
     name: TokenName,
     module: Weak<Module>,
     seen: Mutex<TokenSeen>,
+    present: AtomicBool,
+    /// Its keys are known as they show after login: before, fewer do.
+    pub(super) shows_all: AtomicBool,
+    departure: Notify,
     pub(super) source: PinSource,
     pin: Mutex<PinState>,
     /// Held while one request asks for the PIN; the others wait for its outcome instead of asking too.
@@ -56,6 +63,9 @@ impl Token {
             name: seen.name.clone(),
             module,
             seen: Mutex::new(seen),
+            present: AtomicBool::new(true),
+            shows_all: AtomicBool::new(false),
+            departure: Notify::new(),
             source,
             pin: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
@@ -73,8 +83,49 @@ impl Token {
         &self.name
     }
 
+    /// Whether it was there at the last look.
+    pub fn is_present(&self) -> bool {
+        self.present.load(Ordering::Relaxed)
+    }
+
+    /// It was seen; whether it is another one than it was, or had been away.
+    pub(super) fn arrives(&self, found: TokenSeen) -> bool {
+        let was_away = !self.present.swap(true, Ordering::Relaxed);
+        let shows_all = self.shows_all.load(Ordering::Relaxed);
+        let changed = self.seen(|before| {
+            // A look by a worker that is not logged in must not hide what shows after login.
+            let keys = if shows_all && !found.logged_in { before.keys.clone() } else { found.keys };
+            let changed = keys != before.keys;
+            *before = TokenSeen { keys, logged_in: before.logged_in || found.logged_in, ..found };
+            changed
+        });
+        changed || was_away
+    }
+
+    /// It was not seen; whether that is news. Its PIN is forgotten, and who waits for it need not wait any longer.
+    pub(super) fn leaves(&self) -> bool {
+        let is_news = self.present.swap(false, Ordering::Relaxed);
+        if is_news {
+            self.shows_all.store(false, Ordering::Relaxed);
+            self.forget_pin();
+            self.departure.notify_waiters();
+        }
+        is_news
+    }
+
+    /// Waits until it is not there any more.
+    pub(super) async fn departed(&self) {
+        let departure = self.departure.notified();
+        if self.is_present() {
+            departure.await;
+        }
+    }
+
     /// Whether it can sign now, in words for people.
     pub fn state(&self) -> &'static str {
+        if !self.is_present() {
+            return "gone";
+        }
         let accepted = self.pin(|pin| pin.is_accepted());
         self.seen(|seen| match seen.tries {
             TriesLeft::Locked => "PIN locked",
@@ -87,16 +138,27 @@ impl Token {
     }
 
     pub(super) async fn sign(self: &Arc<Self>, work: Work) -> Result<Vec<u8>, SignError> {
-        self.unlock(&work.label, &work.errand).await?;
         let module = self.module()?;
+        module.presence.used();
+        module.notice_suspend();
         let work = Arc::new(work);
         let mut fresh_start_left = true;
+        let mut return_left = true;
         loop {
+            if !self.is_present() {
+                // It may have been put in this very moment.
+                module.scan().await?;
+                if !self.is_present() {
+                    return Err(self.gone("the token is not there").into());
+                }
+            }
+            self.unlock(&work.label, &work.errand).await?;
             // While it waits for a worker a request can be withdrawn; what was begun in a module cannot, and runs to its end.
             let mut lease = module.pool.take().await?;
             let may_retry = lease.used_before && fresh_start_left;
             let (token, job) = (Arc::clone(self), Arc::clone(&work));
-            let outcome = tokio::spawn(async move { token.run(&mut lease, &job).await }).await;
+            let signing = tokio::spawn(async move { token.run(&mut lease, &job).await });
+            let outcome = broken_by_notice(signing, &*module.prompt, &self.label(), &work).await;
             match outcome.unwrap_or_else(|_| Err(Attempt::harmless(self.fault("the agent is ending".to_owned())))) {
                 Ok(signature) => return Ok(signature),
                 // A worker that was killed between two signatures, or has lost its token for good, is no reason to refuse one. What
@@ -106,6 +168,12 @@ impl Token {
                     pin_at_stake: false,
                 }) if may_retry => {
                     fresh_start_left = false;
+                }
+                // It was taken out since the last look; perhaps it is back.
+                Err(Attempt { error: SignError::Token(TokenError::Gone { .. }), pin_at_stake: false })
+                    if return_left =>
+                {
+                    return_left = false;
                 }
                 Err(attempt) => return Err(attempt.error),
             }
@@ -182,7 +250,13 @@ impl Token {
                 self.seen(|seen| seen.tries = TriesLeft::Final);
                 PinError::FinalTry { token }.into()
             }
-            FaultKind::TokenGone => TokenError::Gone { token, reason: fault.text.clone() }.into(),
+            FaultKind::TokenGone => {
+                if let (true, Ok(module)) = (self.leaves(), self.module()) {
+                    module.keys_changed();
+                    module.presence.nudge();
+                }
+                self.gone(&fault.text).into()
+            }
             FaultKind::SessionLost => TokenError::Stale { token, reason: fault.text.clone() }.into(),
             FaultKind::MechanismRefused => TokenError::Mechanism { token, reason: fault.text.clone() }.into(),
             _ => self.fault(fault.text.clone()).into(),
@@ -196,6 +270,10 @@ impl Token {
 
     pub(super) fn module(&self) -> Result<Arc<Module>, TokenError> {
         self.module.upgrade().ok_or_else(|| self.fault("its module was removed".to_owned()))
+    }
+
+    pub(super) fn gone(&self, reason: &str) -> TokenError {
+        TokenError::Gone { token: self.label(), reason: reason.to_owned() }
     }
 
     pub(super) fn fault(&self, reason: String) -> TokenError {

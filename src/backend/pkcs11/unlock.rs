@@ -8,6 +8,7 @@
 //! What a person typed is kept once the token accepted it, because each worker process has to log in for itself.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::error::TokenError;
 use super::pool::Lease;
@@ -118,7 +119,10 @@ impl Token {
             after_refusal: self.pin(|pin| matches!(pin.last_failure, Some(PinError::Incorrect { .. }))),
             errand: errand.clone(),
         };
-        let pin = module.prompt.ask(question).await?;
+        let pin = tokio::select! {
+            pin = module.prompt.ask(question) => pin?,
+            () = self.departed() => return Err(self.gone("it was taken out while its PIN was asked for").into()),
+        };
         self.present(Arc::new(pin), true).await
     }
 
@@ -189,6 +193,7 @@ impl Token {
                 if let Some(link) = lease.link() {
                     link.logged_in.insert(self.name().clone());
                 }
+                self.shows_all.store(true, Ordering::Relaxed);
                 let changed = self.seen(|known| {
                     let changed = known.keys != seen.keys;
                     *known = TokenSeen { tries: TriesLeft::NoWarning, ..seen };

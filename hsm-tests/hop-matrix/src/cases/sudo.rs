@@ -11,12 +11,10 @@ pub(super) const CASES: &[Case] = &[
     Case::relayed("A-sudo", "`ssh -A hosta`, there `sudo` with pam_ssh_agent_auth", |world| {
         reached(&world.on_hosta(Key::Entry, &["-A"], &sudo(world)))
     })
-    .denied()
     .needs(NEEDS),
     Case::relayed("A-A-sudo", "`ssh -A hosta`, `ssh -A hostb`, there `sudo` with pam_ssh_agent_auth", |world| {
         reached(&world.on_hosta(Key::Entry, &["-A"], &through(world, Key::Carried, "-A", "hostb", &sudo(world))))
     })
-    .denied()
     .needs(NEEDS),
 ];
 

@@ -1,5 +1,6 @@
 //! Starting and ending agents.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -33,13 +34,28 @@ impl Agent {
     ///
     /// It cannot be started.
     pub(crate) fn start(program: &Path, name: &str, fixture: &Fixture) -> Result<Self> {
+        Self::start_with(program, name, fixture, &[])
+    }
+
+    /// Starts `program` with these variables in its environment.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started.
+    pub(crate) fn start_with(
+        program: &Path,
+        name: &str,
+        fixture: &Fixture,
+        environment: &[(&str, OsString)],
+    ) -> Result<Self> {
         let is_stock = program.file_name().is_some_and(|name| name == "ssh-agent");
         let (socket, diagnostics) = (fixture.path(&format!("{name}.sock")), fixture.path(&format!("{name}.log")));
         let mut command = Command::new(program);
         if !is_stock {
             command.arg("agent");
         }
-        command.args(["-D", "-a"]).arg(&socket);
+        // Any module: the slow one is where it was built.
+        command.args(["-D", "-P", "*", "-a"]).arg(&socket);
         if !is_stock {
             command.arg("--config").arg(fixture.hardkey_configuration()?).arg("--pin-file").arg(fixture.pin_file());
         }
@@ -48,6 +64,7 @@ impl Agent {
             .env("HOME", fixture.directory())
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("HARDKEY_CONFIG")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&diagnostics)?)
@@ -62,11 +79,27 @@ impl Agent {
     ///
     /// `ssh-add` failed.
     pub(crate) fn add_token(&self, fixture: &Fixture) -> Result<()> {
-        if !self.is_stock {
-            return Ok(());
-        }
+        if self.is_stock { self.add_module(Path::new(MODULE), fixture) } else { Ok(()) }
+    }
+
+    /// Adds the tokens of a module.
+    ///
+    /// # Errors
+    ///
+    /// `ssh-add` failed.
+    pub(crate) fn add_module(&self, module: &Path, fixture: &Fixture) -> Result<()> {
         let mut command = self.ssh_add();
-        run(command.env("SSH_ASKPASS", fixture.askpass()).env("SSH_ASKPASS_REQUIRE", "force").args(["-s", MODULE]))
+        command.env("SSH_ASKPASS", fixture.askpass()).env("SSH_ASKPASS_REQUIRE", "force");
+        run(command.arg("-s").arg(module))
+    }
+
+    /// Adds the software key of that kind, to be used after confirmation only.
+    ///
+    /// # Errors
+    ///
+    /// `ssh-add` failed.
+    pub(crate) fn add_confirmed_key(&self, kind: Kind, fixture: &Fixture) -> Result<()> {
+        run(self.ssh_add().arg("-qc").arg(fixture.key_file(kind)))
     }
 
     /// Adds the software keys.
@@ -75,7 +108,7 @@ impl Agent {
     ///
     /// `ssh-add` failed.
     pub(crate) fn add_software_keys(&self, fixture: &Fixture) -> Result<()> {
-        run(self.ssh_add().arg("-q").args(Kind::ALL.map(|kind| fixture.key_file(kind))))
+        run(self.ssh_add().arg("-q").args(Kind::USUAL.map(|kind| fixture.key_file(kind))))
     }
 
     /// Waits until the agent answers and returns what it lists.
@@ -95,7 +128,7 @@ impl Agent {
     pub(crate) fn wait_for(&mut self, wanted: impl Fn(&[(Vec<u8>, String)]) -> bool) -> Result<Vec<(Vec<u8>, String)>> {
         let began = Instant::now();
         while began.elapsed() < PATIENCE {
-            if let Ok(list) = self.list()
+            if let Ok(list) = self.keys()
                 && wanted(&list)
             {
                 return Ok(list);
@@ -118,7 +151,12 @@ impl Agent {
         self.process.id()
     }
 
-    fn list(&self) -> Result<Vec<(Vec<u8>, String)>> {
+    /// The keys it lists.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer.
+    pub(crate) fn keys(&self) -> Result<Vec<(Vec<u8>, String)>> {
         let mut reply = Vec::new();
         AgentClient::listing(&self.socket)?.ask(0, &mut reply)?;
         identities(&reply)

@@ -2,20 +2,26 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::SigningKey;
 
 use crate::Result;
-use crate::keys::Key;
+use crate::keys::{Key, Kind, ed25519_blob};
 use crate::load::{Client, MESSAGES};
 use crate::wire::{put, take};
 
 const SSH_AGENTC_REQUEST_IDENTITIES: u8 = 11;
 const SSH_AGENT_IDENTITIES_ANSWER: u8 = 12;
 const SSH_AGENTC_SIGN_REQUEST: u8 = 13;
+const SSH_AGENTC_ADD_IDENTITY: u8 = 17;
+const SSH_AGENT_SUCCESS: u8 = 6;
 
 /// A connection and the requests it will send, already encoded.
 pub(crate) struct AgentClient {
     connection: UnixStream,
+    /// Where to connect anew for each request.
+    anew: Option<PathBuf>,
     requests: Vec<Vec<u8>>,
     buffer: Vec<u8>,
 }
@@ -31,6 +37,12 @@ impl AgentClient {
         Self::sending(socket, (0..MESSAGES).map(request).collect())
     }
 
+    /// The same client with a connection of its own for each request.
+    pub(crate) fn reconnecting(mut self, socket: &Path) -> Self {
+        self.anew = Some(socket.to_owned());
+        self
+    }
+
     /// A client that asks for the list of keys.
     ///
     /// # Errors
@@ -41,12 +53,15 @@ impl AgentClient {
     }
 
     fn sending(socket: &Path, requests: Vec<Vec<u8>>) -> Result<Self> {
-        Ok(Self { connection: UnixStream::connect(socket)?, requests, buffer: vec![0; 1 << 18] })
+        Ok(Self { connection: UnixStream::connect(socket)?, anew: None, requests, buffer: vec![0; 1 << 18] })
     }
 }
 
 impl Client for AgentClient {
     fn ask(&mut self, message: usize, answer: &mut Vec<u8>) -> Result<()> {
+        if let Some(socket) = &self.anew {
+            self.connection = UnixStream::connect(socket)?;
+        }
         self.connection.write_all(&self.requests[message])?;
         let mut filled = 0;
         loop {
@@ -77,6 +92,26 @@ pub(crate) fn identities(reply: &[u8]) -> Result<Vec<(Vec<u8>, String)>> {
     let mut field = || take(&mut body).ok_or("a list ends too early");
     let identity = |_| Ok((field()?.to_vec(), String::from_utf8_lossy(field()?).into_owned()));
     (0..count).map(identity).collect()
+}
+
+/// Adds an Ed25519 key to an agent and returns it (RFC 9987 section 5.2.4).
+///
+/// # Errors
+///
+/// The agent does not take it.
+pub(crate) fn add_ed25519(socket: &Path, seed: [u8; 32]) -> Result<Key> {
+    let private = SigningKey::from_bytes(&seed);
+    let public = private.verifying_key();
+    let mut body = vec![SSH_AGENTC_ADD_IDENTITY];
+    for field in [&b"ssh-ed25519"[..], public.as_bytes(), &private.to_keypair_bytes(), b"added"] {
+        put(&mut body, field);
+    }
+    let mut answer = Vec::new();
+    AgentClient::sending(socket, vec![frame(&body)])?.ask(0, &mut answer)?;
+    match answer[..] {
+        [SSH_AGENT_SUCCESS] => Ok(Key { kind: Kind::Ed25519, in_token: false, blob: ed25519_blob(public.as_bytes()) }),
+        _ => Err("the agent does not take a software key".into()),
+    }
 }
 
 fn sign_request(key: &Key, data: &[u8]) -> Vec<u8> {

@@ -6,7 +6,10 @@ use crate::wire::{put, put_mpint};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Rsa2048,
+    Rsa3072,
+    Rsa4096,
     P256,
+    P384,
     Ed25519,
 }
 
@@ -20,13 +23,20 @@ pub(crate) struct Key {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Rsa2048, Self::P256, Self::Ed25519];
+    /// Those that every round has, in a token and as software keys.
+    pub(crate) const USUAL: [Self; 3] = [Self::Rsa2048, Self::P256, Self::Ed25519];
+    /// All, which a token holds in a long measurement.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Rsa2048, Self::Rsa3072, Self::Rsa4096, Self::P256, Self::P384, Self::Ed25519];
 
     /// Its name in tables, and its label in the token.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Rsa2048 => "rsa2048",
+            Self::Rsa3072 => "rsa3072",
+            Self::Rsa4096 => "rsa4096",
             Self::P256 => "p256",
+            Self::P384 => "p384",
             Self::Ed25519 => "ed25519",
         }
     }
@@ -35,7 +45,10 @@ impl Kind {
     pub(crate) fn for_ssh_keygen(self) -> [&'static str; 4] {
         match self {
             Self::Rsa2048 => ["-t", "rsa", "-b", "2048"],
+            Self::Rsa3072 => ["-t", "rsa", "-b", "3072"],
+            Self::Rsa4096 => ["-t", "rsa", "-b", "4096"],
             Self::P256 => ["-t", "ecdsa", "-b", "256"],
+            Self::P384 => ["-t", "ecdsa", "-b", "384"],
             Self::Ed25519 => ["-t", "ed25519", "-b", "256"],
         }
     }
@@ -44,7 +57,10 @@ impl Kind {
     pub(crate) fn for_pkcs11_tool(self) -> &'static str {
         match self {
             Self::Rsa2048 => "rsa:2048",
+            Self::Rsa3072 => "rsa:3072",
+            Self::Rsa4096 => "rsa:4096",
             Self::P256 => "EC:prime256v1",
+            Self::P384 => "EC:secp384r1",
             Self::Ed25519 => "EC:edwards25519",
         }
     }
@@ -52,8 +68,9 @@ impl Kind {
     /// The signature algorithm that `ssh` asks for.
     pub(crate) fn algorithm(self) -> &'static str {
         match self {
-            Self::Rsa2048 => "rsa-sha2-512",
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => "rsa-sha2-512",
             Self::P256 => "ecdsa-sha2-nistp256",
+            Self::P384 => "ecdsa-sha2-nistp384",
             Self::Ed25519 => "ssh-ed25519",
         }
     }
@@ -61,8 +78,8 @@ impl Kind {
     /// The flags that ask an agent for it (RFC 9987 section 5.6.1).
     pub(crate) fn flags(self) -> u32 {
         match self {
-            Self::Rsa2048 => 4,
-            Self::P256 | Self::Ed25519 => 0,
+            Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => 4,
+            Self::P256 | Self::P384 | Self::Ed25519 => 0,
         }
     }
 }
@@ -98,11 +115,11 @@ pub(crate) fn rsa_blob(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     blob
 }
 
-/// The blob of a P-256 key from its uncompressed point.
-pub(crate) fn p256_blob(point: &[u8]) -> Vec<u8> {
+/// The blob of a key on a NIST curve, such as `nistp256`, from its uncompressed point.
+pub(crate) fn ecdsa_blob(curve: &str, point: &[u8]) -> Vec<u8> {
     let mut blob = Vec::new();
-    put(&mut blob, b"ecdsa-sha2-nistp256");
-    put(&mut blob, b"nistp256");
+    put(&mut blob, format!("ecdsa-sha2-{curve}").as_bytes());
+    put(&mut blob, curve.as_bytes());
     put(&mut blob, point);
     blob
 }

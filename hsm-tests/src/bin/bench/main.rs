@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
-    let fixture = Fixture::new()?;
+    let fixture = Fixture::new(options.kinds)?;
     let machine = machine::describe(options);
     for (name, value) in &machine {
         println!("{name}: {value}");
@@ -79,5 +79,8 @@ fn measure(options: &Options, fixture: &Fixture, rows: &mut Vec<Row>) -> Result<
     scenes::sign::measure(options, &targets, rows)?;
     scenes::memory::measure(options, &targets, rows);
     let keys = targets.end();
+    scenes::many_keys::measure(options, fixture, rows)?;
+    scenes::idle::measure(options, fixture, rows)?;
+    scenes::neighbours::measure(options, fixture, rows)?;
     scenes::startup::measure(options, fixture, &keys, rows)
 }

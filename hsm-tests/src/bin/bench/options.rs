@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::keys::Kind;
+
 /// Shown after a mistake in the command line.
 pub(crate) const USAGE: &str = "usage: bench [--quick] [--json FILE] [--hardkey PATH] [--stock PATH] [--only TEXT]";
 
@@ -21,6 +23,10 @@ pub(crate) struct Options {
     pub(crate) turn: Duration,
     /// How many clients at once.
     pub(crate) clients: &'static [usize],
+    /// What kinds of keys the token holds.
+    pub(crate) kinds: &'static [Kind],
+    /// How many connections that say nothing are open beside a load.
+    pub(crate) idle: usize,
 }
 
 impl Options {
@@ -36,6 +42,8 @@ impl Options {
             rounds: 5,
             turn: Duration::from_secs(1),
             clients: &[1, 8, 64],
+            kinds: &Kind::ALL,
+            idle: 10_000,
         };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
@@ -46,6 +54,8 @@ impl Options {
                     options.rounds = 3;
                     options.turn = Duration::from_millis(250);
                     options.clients = &[1, 8];
+                    options.kinds = &Kind::USUAL;
+                    options.idle = 500;
                 }
                 "--json" => options.json = Some(value()?.into()),
                 "--hardkey" => options.hardkey = value()?.into(),

@@ -8,11 +8,11 @@ use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use cryptoki_sys::{CK_C_Sign, CK_ULONG, CKR_OK};
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::Result;
 use crate::fixture::{MODULE, PIN};
-use crate::keys::{Key, Kind, ed25519_blob, p256_blob, rsa_blob};
+use crate::keys::{Key, Kind, ecdsa_blob, ed25519_blob, rsa_blob};
 use crate::load::{Client, MESSAGES};
 
 /// The DER of `DigestInfo` up to the digest, for SHA-512 (RFC 8017 section 9.2, note 1).
@@ -56,8 +56,8 @@ impl RawToken {
     /// # Errors
     ///
     /// A key is missing or incomplete.
-    pub(crate) fn keys(&self) -> Result<Vec<Key>> {
-        Kind::ALL.into_iter().map(|kind| Ok(Key { kind, in_token: true, blob: self.blob(kind)? })).collect()
+    pub(crate) fn keys(&self, kinds: &[Kind]) -> Result<Vec<Key>> {
+        kinds.iter().map(|&kind| Ok(Key { kind, in_token: true, blob: self.blob(kind)? })).collect()
     }
 
     /// A client with a session of its own.
@@ -85,9 +85,10 @@ impl RawToken {
             }
         }
         Ok(match kind {
-            Kind::Rsa2048 => rsa_blob(&modulus, &exponent),
+            Kind::Rsa2048 | Kind::Rsa3072 | Kind::Rsa4096 => rsa_blob(&modulus, &exponent),
             // SoftHSM wraps points in an OCTET STRING: two bytes before them.
-            Kind::P256 => p256_blob(point.get(2..).ok_or("a key has no point")?),
+            Kind::P256 => ecdsa_blob("nistp256", point.get(2..).ok_or("a key has no point")?),
+            Kind::P384 => ecdsa_blob("nistp384", point.get(2..).ok_or("a key has no point")?),
             Kind::Ed25519 => ed25519_blob(point.get(2..).ok_or("a key has no point")?),
         })
     }
@@ -120,8 +121,8 @@ impl Client for RawClient {
 
 fn mechanism(kind: Kind) -> Mechanism<'static> {
     match kind {
-        Kind::Rsa2048 => Mechanism::RsaPkcs,
-        Kind::P256 => Mechanism::Ecdsa,
+        Kind::Rsa2048 | Kind::Rsa3072 | Kind::Rsa4096 => Mechanism::RsaPkcs,
+        Kind::P256 | Kind::P384 => Mechanism::Ecdsa,
         Kind::Ed25519 => Mechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure)),
     }
 }
@@ -129,8 +130,9 @@ fn mechanism(kind: Kind) -> Mechanism<'static> {
 /// What the key itself is given: a digest, one in its wrapping, or the message.
 fn input(kind: Kind, data: &[u8]) -> Vec<u8> {
     match kind {
-        Kind::Rsa2048 => [&SHA512_DIGEST_INFO[..], &Sha512::digest(data)].concat(),
+        Kind::Rsa2048 | Kind::Rsa3072 | Kind::Rsa4096 => [&SHA512_DIGEST_INFO[..], &Sha512::digest(data)].concat(),
         Kind::P256 => Sha256::digest(data).to_vec(),
+        Kind::P384 => Sha384::digest(data).to_vec(),
         Kind::Ed25519 => data.to_vec(),
     }
 }

@@ -23,7 +23,7 @@ impl Row {
         self.rounds[who as usize].push(value);
     }
 
-    fn median(&self, who: Who) -> Option<f64> {
+    pub(crate) fn median(&self, who: Who) -> Option<f64> {
         median(&self.rounds[who as usize])
     }
 

@@ -48,7 +48,7 @@ impl Targets {
     /// An agent does not start or does not show the token's keys. One that takes no software keys has no such rows.
     pub(crate) fn start(options: &Options, fixture: &Fixture) -> Result<Self> {
         let raw = RawToken::open()?;
-        let mut keys = raw.keys()?;
+        let mut keys = raw.keys(options.kinds)?;
         let in_token = keys.clone();
         let load = |program, name| -> Result<(Loaded, Vec<Key>)> {
             let mut agent = Agent::start(program, name, fixture)?;
@@ -64,7 +64,7 @@ impl Targets {
                     .find(|(blob, comment)| comment == kind.name() && !in_token.iter().any(|key| key.blob == *blob))?;
                 Some(Key { kind, in_token: false, blob: blob.clone() })
             };
-            let keys = Kind::ALL.into_iter().filter_map(software).collect();
+            let keys = Kind::USUAL.into_iter().filter_map(software).collect();
             Ok((Loaded { agent, blobs: list.into_iter().map(|(blob, _)| blob).collect() }, keys))
         };
         let (hardkey, _) = load(&options.hardkey, "hardkey")?;
@@ -105,14 +105,17 @@ impl Targets {
         }
     }
 
-    /// Lets `who`, an agent, list its keys for one turn.
+    /// Lets `who`, an agent, list its keys for one turn, through one connection or a new one for each request.
     ///
     /// # Errors
     ///
     /// It failed to, or is none.
-    pub(crate) fn list(&self, who: Who, clients: usize, time: Duration) -> Result<Turn> {
+    pub(crate) fn list(&self, who: Who, clients: usize, anew: bool, time: Duration) -> Result<Turn> {
         let agent = self.agent(who).ok_or("a token has no list of keys")?;
-        let client = |_| AgentClient::listing(agent.socket());
+        let client = |_| {
+            let client = AgentClient::listing(agent.socket())?;
+            Ok(if anew { client.reconnecting(agent.socket()) } else { client })
+        };
         load::run((0..clients).map(client).collect::<Result<_>>()?, time)
     }
 

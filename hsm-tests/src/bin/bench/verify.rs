@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use ed25519_dalek::{Signature as Ed25519Signature, VerifyingKey as Ed25519Key};
 use p256::ecdsa::signature::Verifier as _;
 use p256::ecdsa::{Signature as P256Signature, VerifyingKey as P256Key};
+use p384::ecdsa::{Signature as P384Signature, VerifyingKey as P384Key};
 use rsa::pkcs1v15::{Signature as RsaSignature, VerifyingKey as RsaKey};
 use rsa::sha2::Sha512;
 use rsa::signature::Verifier as _;
@@ -23,6 +24,7 @@ pub(crate) struct Verifier {
 enum PublicKey {
     Rsa(RsaKey<Sha512>),
     P256(P256Key),
+    P384(P384Key),
     Ed25519(Ed25519Key),
 }
 
@@ -35,13 +37,17 @@ impl Verifier {
         let mut field = || take(&mut blob).ok_or("a public key ends too early");
         field()?;
         let key = match key.kind {
-            Kind::Rsa2048 => {
+            Kind::Rsa2048 | Kind::Rsa3072 | Kind::Rsa4096 => {
                 let (exponent, modulus) = (BigUint::from_bytes_be(field()?), BigUint::from_bytes_be(field()?));
                 PublicKey::Rsa(RsaKey::new(RsaPublicKey::new(modulus, exponent)?))
             }
             Kind::P256 => {
                 field()?;
                 PublicKey::P256(P256Key::from_sec1_bytes(field()?)?)
+            }
+            Kind::P384 => {
+                field()?;
+                PublicKey::P384(P384Key::from_sec1_bytes(field()?)?)
             }
             Kind::Ed25519 => PublicKey::Ed25519(Ed25519Key::from_bytes(field()?.try_into()?)?),
         };
@@ -62,6 +68,9 @@ impl Verifier {
             PublicKey::Rsa(key) => key.verify(data, &RsaSignature::try_from(signature)?)?,
             PublicKey::P256(key) => {
                 return Ok(key.verify(data, &P256Signature::from_slice(signature)?)?);
+            }
+            PublicKey::P384(key) => {
+                return Ok(key.verify(data, &P384Signature::from_slice(signature)?)?);
             }
             PublicKey::Ed25519(key) => {
                 key.verify_strict(data, &Ed25519Signature::from_slice(signature)?)?;
@@ -89,15 +98,16 @@ pub(crate) fn out_of_reply(kind: Kind, reply: &[u8]) -> Result<Vec<u8>> {
     }
     let mut signature = take(&mut blob).ok_or(short)?;
     match kind {
-        Kind::Rsa2048 | Kind::Ed25519 => Ok(signature.to_vec()),
-        Kind::P256 => {
-            let mut fixed = [0; 64];
-            for half in fixed.chunks_mut(32) {
+        Kind::Rsa2048 | Kind::Rsa3072 | Kind::Rsa4096 | Kind::Ed25519 => Ok(signature.to_vec()),
+        Kind::P256 | Kind::P384 => {
+            let octets = if kind == Kind::P256 { 32 } else { 48 };
+            let mut fixed = vec![0; 2 * octets];
+            for half in fixed.chunks_mut(octets) {
                 let digits = without_leading_zeros(take(&mut signature).ok_or(short)?);
                 let start = half.len().checked_sub(digits.len()).ok_or("a number is larger than the curve")?;
                 half[start..].copy_from_slice(digits);
             }
-            Ok(fixed.to_vec())
+            Ok(fixed)
         }
     }
 }
@@ -107,7 +117,7 @@ mod tests {
     use p256::ecdsa::signature::Signer as _;
 
     use super::*;
-    use crate::keys::{ed25519_blob, p256_blob};
+    use crate::keys::{ecdsa_blob, ed25519_blob};
     use crate::wire::{put, put_mpint};
 
     const DATA: &[u8] = b"what is signed";
@@ -120,7 +130,7 @@ mod tests {
         let private = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
         let signature: P256Signature = private.sign(DATA);
         let point = private.verifying_key().to_sec1_point(false);
-        (key(Kind::P256, p256_blob(point.as_bytes())), signature.to_bytes().to_vec())
+        (key(Kind::P256, ecdsa_blob("nistp256", point.as_bytes())), signature.to_bytes().to_vec())
     }
 
     fn ed25519() -> (Key, Vec<u8>) {

@@ -16,22 +16,24 @@ use crate::target::{Targets, Who};
 ///
 /// An agent failed to answer.
 pub(crate) fn measure(options: &Options, targets: &Targets, rows: &mut Vec<Row>) -> Result<()> {
-    for &clients in options.clients {
-        let name = format!("list, {}", count(clients));
-        if !options.wants(&name) {
-            continue;
-        }
-        eprintln!("{name}");
-        let mut requests = Requests::new(&name);
-        for _ in 0..options.rounds {
-            let list = |who, time| targets.list(who, clients, time);
-            for (_, turn) in requests.round(&Who::AGENTS, targets, options, list)? {
-                for answer in &turn.answers {
-                    identities(&answer.bytes)?;
+    for (kind, anew) in [("list", false), ("list, each by a new connection", true)] {
+        for &clients in options.clients {
+            let name = format!("{kind}, {}", count(clients));
+            if !options.wants(&name) {
+                continue;
+            }
+            eprintln!("{name}");
+            let mut requests = Requests::new(&name);
+            for _ in 0..options.rounds {
+                let list = |who, time| targets.list(who, clients, anew, time);
+                for (_, turn) in requests.round(&Who::AGENTS, |who| targets.cpu(who), options, list)? {
+                    for answer in &turn.answers {
+                        identities(&answer.bytes)?;
+                    }
                 }
             }
+            rows.extend(requests.rows());
         }
-        rows.extend(requests.rows());
     }
     for &clients in options.clients {
         let name = format!("load client alone, {}", count(clients));

@@ -1,7 +1,11 @@
 //! What is measured, one axis a file.
 
+pub(crate) mod idle;
 pub(crate) mod list;
+pub(crate) mod many_keys;
 pub(crate) mod memory;
+pub(crate) mod neighbours;
+mod pair;
 pub(crate) mod sign;
 pub(crate) mod startup;
 
@@ -11,7 +15,7 @@ use crate::Result;
 use crate::load::Turn;
 use crate::options::Options;
 use crate::table::Row;
-use crate::target::{Targets, Who};
+use crate::target::Who;
 
 /// A round's turns are cut into so many, which alternate: the shorter they are, the less does a busy moment of the
 /// machine hit one target alone.
@@ -45,7 +49,7 @@ impl Requests {
     fn round(
         &mut self,
         all: &[Who],
-        targets: &Targets,
+        cpu: impl Fn(Who) -> Duration,
         options: &Options,
         turn: impl Fn(Who, Duration) -> Result<Turn>,
     ) -> Result<Vec<(Who, Turn)>> {
@@ -54,10 +58,10 @@ impl Requests {
             for number in 0..turns.len() {
                 // Every slice begins with another: nobody shall always come after the same.
                 let next = (slice + number) % turns.len();
-                let (who, total, cpu) = &mut turns[next];
-                let before = targets.cpu(*who);
+                let (who, total, used) = &mut turns[next];
+                let before = cpu(*who);
                 let slice = turn(*who, options.turn / SLICES)?;
-                *cpu += targets.cpu(*who).saturating_sub(before);
+                *used += cpu(*who).saturating_sub(before);
                 total.elapsed += slice.elapsed;
                 total.answers.extend(slice.answers);
             }
@@ -74,6 +78,11 @@ impl Requests {
         self.median.add(who, micros(turn.latency(0.5)));
         self.slowest.add(who, micros(turn.latency(0.99)));
         self.cpu.add(who, micros(cpu) / turn.answers.len() as f64);
+    }
+
+    /// The median rate so far.
+    fn rate(&self, who: Who) -> Option<f64> {
+        self.rate.median(who)
     }
 
     fn rows(self) -> [Row; 4] {

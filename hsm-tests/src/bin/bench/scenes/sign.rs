@@ -38,7 +38,7 @@ fn measure_one(
     let able: Vec<_> = Who::ALL.into_iter().filter(|who| targets.has(*who, key)).collect();
     for _ in 0..options.rounds {
         let sign = |who, time| targets.sign(who, key, clients, time);
-        for (who, turn) in requests.round(&able, targets, options, sign)? {
+        for (who, turn) in requests.round(&able, |who| targets.cpu(who), options, sign)? {
             verify(&turn, who, key, verifier).map_err(|error| format!("{name}: {who:?}: {error}"))?;
         }
     }

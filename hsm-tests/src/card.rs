@@ -1,0 +1,286 @@
+//! Smartcards in a virtual reader: the real `pcscd`, the real driver, the real firmware of cards; only the plastic is missing.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use crate::background::Background;
+use crate::binary::cache_directory;
+use crate::home::Home;
+use crate::module::Module;
+use crate::publickey::PublicKey;
+use crate::template::copy_tree;
+use crate::token::find;
+use crate::wait::{SOON, until, until_some};
+
+/// The PIN of every new card.
+const PIN: &str = "123456";
+const SOCKET: &str = "pcscd.comm";
+
+/// A slot of a PIV card with the key in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// 9A: after the PIN, as often as one likes.
+    Authentication,
+    /// 9C: with the PIN each time.
+    Signature,
+    /// 9D: it decrypts, and cannot sign.
+    KeyManagement,
+    /// 9E: without a PIN.
+    CardAuthentication,
+}
+
+impl Slot {
+    const ALL: [Self; 4] = [Self::Authentication, Self::Signature, Self::KeyManagement, Self::CardAuthentication];
+
+    fn number(self) -> &'static str {
+        match self {
+            Self::Authentication => "9a",
+            Self::Signature => "9c",
+            Self::KeyManagement => "9d",
+            Self::CardAuthentication => "9e",
+        }
+    }
+}
+
+/// A reader of the test's own, with a `pcscd` of its own that nobody else sees.
+pub struct Reader {
+    home: Home,
+    folder: PathBuf,
+    port: u16,
+    service: Option<Background>,
+}
+
+impl Reader {
+    /// Plugs the reader in and starts the service.
+    ///
+    /// # Panics
+    /// When `pcscd` or the driver is missing; the text says what to install.
+    #[must_use]
+    pub fn new(home: &Home) -> Self {
+        let folder = home.directory("reader");
+        home.directory("reader/run");
+        home.directory("reader/readers");
+        let driver = find(&["pcsc/drivers/serial/libifdvpcd.so"], "vsmartcard-vpcd");
+        // The driver listens at this port and at the next one, for a second slot.
+        let port = free_ports();
+        let settings = format!(
+            "FRIENDLYNAME \"Yubico Virtual\"\nDEVICENAME /dev/null:{port:#06X}\nLIBPATH {}\nCHANNELID {port:#06X}\n",
+            driver.display()
+        );
+        home.file("reader/readers/virtual", settings);
+        let mut reader = Self { home: home.clone(), folder, port, service: None };
+        reader.start();
+        reader
+    }
+
+    /// Starts the service anew, as an upgrade of the system does.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.start();
+    }
+
+    /// Ends the service, and with it the reader.
+    pub fn stop(&mut self) {
+        if let Some(mut service) = self.service.take() {
+            // unshare became sh, and sh became pcscd.
+            crate::processes::signal(service.pid(), rustix::process::Signal::TERM);
+            service.ends(SOON);
+        }
+    }
+
+    /// The service listens at a path that is built in; a mount that only it sees brings that path into the home.
+    fn start(&mut self) {
+        let script = "mkdir -p /run/pcscd && mount --bind \"$0/run\" /run/pcscd && exec pcscd --foreground --config \"$0/readers\"";
+        let service = self
+            .home
+            .command("unshare")
+            .args(["--mount", "sh", "-c", script])
+            .arg(&self.folder)
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .start("pcscd");
+        self.service = Some(service);
+        let socket = self.folder.join("run").join(SOCKET);
+        assert!(
+            until(SOON, || std::os::unix::net::UnixStream::connect(&socket).is_ok()),
+            "no pcscd\n{}",
+            self.home.logs()
+        );
+    }
+
+    /// What programs need in their environment to find the reader.
+    #[must_use]
+    pub fn environment(&self) -> (&'static str, PathBuf) {
+        ("PCSCLITE_CSOCK_NAME", self.folder.join("run").join(SOCKET))
+    }
+
+    /// A module for cards, with the path of a shared object below the folders for libraries.
+    #[must_use]
+    pub fn module(&self, library: &str, package: &str) -> Module {
+        let (name, value) = self.environment();
+        Module::at(find(&[library], package)).env(name, value)
+    }
+
+    /// OpenSC, for all kinds of cards.
+    #[must_use]
+    pub fn opensc(&self) -> Module {
+        self.module("opensc-pkcs11.so", "opensc-pkcs11")
+    }
+
+    /// Makes a PIV card with a key and a certificate in each slot; `name` is its directory in the home. It is not inserted.
+    ///
+    /// # Panics
+    /// When a tool is missing; the text says what to install.
+    #[must_use]
+    pub fn piv(&self, name: &str) -> Card {
+        // Two cards of one test have to differ, and making one takes seconds: there are as many templates as cards.
+        let count = fs::read_dir(self.home.path("")).into_iter().flatten().flatten();
+        let count = count.filter(|entry| entry.path().join("internal").exists()).count();
+        let folder = self.home.path(name);
+        copy_tree(&self.template(count), &folder).expect("copy the template of a card");
+        let _ = fs::remove_file(folder.join("log"));
+        let keys =
+            Slot::ALL.map(|slot| (slot, PublicKey::read(&self.home, folder.join(format!("{}.pub", slot.number())))));
+        Card { home: self.home.clone(), folder, port: self.port, kind: "piv", keys: keys.to_vec(), running: None }
+    }
+
+    fn template(&self, number: usize) -> PathBuf {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("virtual-card/personalise.sh");
+        let cache = cache_directory();
+        fs::create_dir_all(&cache).expect("make the folder of templates");
+        let ready = cache.join(format!("piv-{number}-{:016x}", crate::template::fingerprint(&script)));
+        let lock = File::create(cache.join(".cards")).expect("make a lock");
+        lock.lock().expect("lock the templates of cards");
+        if !ready.exists() {
+            let unfinished = cache.join(format!("piv-{number}.new"));
+            let _ = fs::remove_dir_all(&unfinished);
+            fs::create_dir_all(&unfinished).expect("make the folder of a card");
+            let mut card = Card {
+                home: self.home.clone(),
+                folder: unfinished.clone(),
+                port: self.port,
+                kind: "piv",
+                keys: Vec::new(),
+                running: None,
+            };
+            card.insert();
+            let (name, value) = self.environment();
+            self.home
+                .command(&script)
+                .arg(&unfinished)
+                .env(name, value)
+                .within(std::time::Duration::from_secs(60))
+                .run()
+                .succeeds();
+            card.pull();
+            fs::rename(&unfinished, &ready).expect("keep the template of a card");
+        }
+        ready
+    }
+}
+
+/// Two ports in a row that nobody uses, as far as can be told.
+fn free_ports() -> u16 {
+    let taken = |port: u16| TcpListener::bind(("127.0.0.1", port));
+    let pair = || {
+        let first = taken(0).ok()?;
+        let port = first.local_addr().ok()?.port();
+        taken(port.checked_add(1)?).ok().map(|_| port)
+    };
+    until_some(SOON, pair).expect("two free ports")
+}
+
+/// A card; in the reader between [`insert`](Self::insert) and [`pull`](Self::pull).
+pub struct Card {
+    home: Home,
+    folder: PathBuf,
+    port: u16,
+    kind: &'static str,
+    keys: Vec<(Slot, PublicKey)>,
+    running: Option<Background>,
+}
+
+impl Card {
+    /// Puts the card into the reader.
+    ///
+    /// # Panics
+    /// When the firmware is missing or does not start.
+    pub fn insert(&mut self) {
+        let log = format!("card-{}", self.folder.file_name().expect("a name").to_string_lossy());
+        let card =
+            self.home.command(firmware()).arg(self.kind).arg(self.port.to_string()).arg(&self.folder).start(&log);
+        self.running = Some(card);
+    }
+
+    /// Pulls the card.
+    pub fn pull(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            crate::processes::kill(running.pid());
+            running.ends(SOON);
+        }
+    }
+
+    /// The right PIN.
+    #[must_use]
+    pub fn pin(&self) -> &'static str {
+        PIN
+    }
+
+    /// The public half of a key.
+    ///
+    /// # Panics
+    /// When the card has none there.
+    #[must_use]
+    pub fn public(&self, slot: Slot) -> &PublicKey {
+        let found = self.keys.iter().find(|(known, _)| *known == slot);
+        &found.unwrap_or_else(|| panic!("no key in {slot:?}")).1
+    }
+
+    /// From now on the card waits for a touch before it uses a private key.
+    pub fn hold(&self) {
+        fs::write(self.folder.join("hold"), "").expect("hold the card");
+    }
+
+    /// Touches the card.
+    pub fn touch(&self) {
+        fs::remove_file(self.folder.join("hold")).expect("let the card go on");
+    }
+
+    /// Whether the card waits for a touch.
+    #[must_use]
+    pub fn waits_for_touch(&self) -> bool {
+        until(SOON, || self.log().lines().any(|line| line == "touch"))
+    }
+
+    /// How many PINs were presented to the card.
+    #[must_use]
+    pub fn pins_presented(&self) -> usize {
+        // VERIFY with data; without, it only asks for the tries.
+        self.log().lines().filter(|line| line.starts_with("20 ") && !line.contains(" 00 6")).count()
+    }
+
+    /// How many wrong PINs were presented.
+    #[must_use]
+    pub fn pins_refused(&self) -> usize {
+        self.log()
+            .lines()
+            .filter(|line| line.starts_with("20 ") && !line.ends_with("9000") && line.split(' ').nth(3) != Some("00"))
+            .count()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+/// The program that runs cards' firmware.
+fn firmware() -> PathBuf {
+    let built = cache_directory().join("../virtual-card/debug/virtual-card");
+    assert!(
+        built.exists(),
+        "{} is missing: cargo build --manifest-path hsm-tests/virtual-card/Cargo.toml --target-dir {}",
+        built.display(),
+        cache_directory().join("../virtual-card").display()
+    );
+    built
+}

@@ -1,0 +1,123 @@
+//! The one thread that writes records, in the order in which they were decided.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+
+use tokio::sync::oneshot;
+
+use super::file::LogFile;
+use super::journal::Journal;
+use super::record::{Event, Outcome, Record};
+
+/// Records that wait are written together, up to this many.
+const MOST_AT_ONCE: usize = 64;
+
+/// What the thread is told.
+pub(super) enum Message {
+    /// Write this; the sender wants to know whether it was done, if it gave a way to tell it.
+    Write(Box<Record>, Option<oneshot::Sender<bool>>),
+    /// See whether anything could be written.
+    Probe(oneshot::Sender<bool>),
+    /// Write what is there, and end.
+    Close(Sender<()>),
+}
+
+/// Where records go, and how the last attempt went.
+pub(super) struct Writer {
+    file: LogFile,
+    journal: Option<Journal>,
+    /// Records that could not be written since the last one that could.
+    lost: u64,
+    /// Records that did not get as far as this thread.
+    overflow: Arc<AtomicU64>,
+    failing: bool,
+}
+
+impl Writer {
+    pub(super) const fn new(file: LogFile, journal: Option<Journal>, overflow: Arc<AtomicU64>) -> Self {
+        Self { file, journal, lost: 0, overflow, failing: false }
+    }
+
+    /// Writes until told to end, or until nobody is left who could tell.
+    pub(super) fn run(mut self, messages: &Receiver<Message>) {
+        while let Ok(first) = messages.recv() {
+            let (mut records, mut waiting, mut probes, mut end) = (Vec::new(), Vec::new(), Vec::new(), None);
+            for message in std::iter::once(first).chain(messages.try_iter()) {
+                match message {
+                    Message::Write(record, answer) => {
+                        records.push(record);
+                        waiting.extend(answer);
+                    }
+                    Message::Probe(answer) => probes.push(answer),
+                    Message::Close(done) => end = Some(done),
+                }
+                if records.len() >= MOST_AT_ONCE || end.is_some() {
+                    break;
+                }
+            }
+            let written = self.write(&records);
+            // Whoever asked may have gone; that changes nothing.
+            for answer in waiting.into_iter().chain(probes) {
+                let _ = answer.send(written);
+            }
+            if let Some(done) = end {
+                let _ = done.send(());
+                return;
+            }
+        }
+    }
+
+    fn write(&mut self, records: &[Box<Record>]) -> bool {
+        let mut text = String::new();
+        self.lost = self.lost.saturating_add(self.overflow.swap(0, Ordering::Relaxed));
+        if let (Some(first), true) = (records.first(), self.lost > 0) {
+            // Written with the first record that can be written again, so that the gap shows.
+            text += &line(&Record {
+                time: first.time.clone(),
+                agent: first.agent,
+                seq: first.seq.saturating_sub(1),
+                outcome: Outcome::Done,
+                count: Some(self.lost),
+                ..Record::of(Event::Lost)
+            });
+        }
+        let lines: Vec<String> = records.iter().map(|record| line(record)).collect();
+        lines.iter().for_each(|line| text += line);
+        self.tell_journal(records, &lines);
+        match self.file.append(text.as_bytes()) {
+            Ok(()) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!("the audit log is written again; {} records are missing", self.lost);
+                }
+                self.lost = 0;
+                true
+            }
+            Err(error) => {
+                self.lost = self.lost.saturating_add(records.len() as u64);
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::error!(
+                        "audit log {}: {error}; decisions are not recorded there until it can be written",
+                        self.file.path().display()
+                    );
+                }
+                false
+            }
+        }
+    }
+
+    fn tell_journal(&self, records: &[Box<Record>], lines: &[String]) {
+        let Some(journal) = &self.journal else { return };
+        for (record, line) in records.iter().zip(lines) {
+            let refused = record.outcome != Outcome::Done;
+            if let Err(error) = journal.send(line.trim_end(), &super::sentence::of(record), refused) {
+                tracing::debug!("journald did not take a record: {error}");
+            }
+        }
+    }
+}
+
+fn line(record: &Record) -> String {
+    // A record is made of texts and numbers, which always have a form in JSON.
+    serde_json::to_string(record).unwrap_or_default() + "\n"
+}

@@ -1,0 +1,114 @@
+//! The connections there are now, and what the latest judgements were, for explanations.
+//!
+//! Looking leaves no trace: a connection that is explained is looked at through a copy of what is known of it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Unknown;
+use super::binds::Binds;
+use super::classify::Judgement;
+use super::connection::Listener;
+use super::evidence::Request;
+use super::ledger::Place;
+use super::peer::Peer;
+use crate::clock;
+
+/// The judgements that are kept: an `ssh` has gone by the time somebody asks why.
+const MOST_JUDGED: usize = 64;
+
+/// What is kept of all connections.
+#[derive(Debug, Default)]
+pub struct Live(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    connections: BTreeMap<u64, View>,
+    judged: VecDeque<Judged>,
+    accepted: u64,
+}
+
+/// A connection as it is known from outside.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub(super) listener: Arc<Listener>,
+    pub(super) peer: Arc<Peer>,
+    pub(super) place: Result<Place, Unknown>,
+    pub(super) binds: Binds,
+    /// When it was accepted, on [`crate::clock`].
+    pub since: Duration,
+}
+
+/// A judgement that was made, and what followed.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// The connection, by its number since the agent's start.
+    pub connection: u64,
+    /// The process at the other end, where it is known.
+    pub peer: Arc<Peer>,
+    /// When, on [`crate::clock`].
+    pub at: Duration,
+    /// What was asked.
+    pub request: Request,
+    /// What was found.
+    pub judgement: Judgement,
+    /// What followed, in words fit to be shown; none as long as it is open, or when nothing is said of it.
+    pub consequence: Option<String>,
+}
+
+impl Live {
+    /// The connections there are, oldest first, by their numbers.
+    #[must_use]
+    pub fn connections(&self) -> Vec<(u64, View)> {
+        self.lock().connections.iter().map(|(number, view)| (*number, view.clone())).collect()
+    }
+
+    /// The latest judgements, latest first.
+    #[must_use]
+    pub fn judged(&self) -> Vec<Judged> {
+        self.lock().judged.iter().rev().cloned().collect()
+    }
+
+    pub(super) fn accepted(&self, listener: &Arc<Listener>, peer: &Arc<Peer>, place: &Result<Place, Unknown>) -> u64 {
+        let mut state = self.lock();
+        state.accepted += 1;
+        let (listener, peer, place) = (Arc::clone(listener), Arc::clone(peer), place.clone());
+        let view = View { listener, peer, place, binds: Binds::default(), since: clock::now() };
+        let number = state.accepted;
+        state.connections.insert(number, view);
+        number
+    }
+
+    pub(super) fn bound(&self, connection: u64, binds: &Binds) {
+        if let Some(view) = self.lock().connections.get_mut(&connection) {
+            view.binds = binds.clone();
+        }
+    }
+
+    pub(super) fn found(&self, connection: u64, request: &Request, judgement: &Judgement) {
+        let mut state = self.lock();
+        let Some(peer) = state.connections.get(&connection).map(|view| Arc::clone(&view.peer)) else { return };
+        if state.judged.len() >= MOST_JUDGED {
+            state.judged.pop_front();
+        }
+        let (request, judgement) = (request.clone(), judgement.clone());
+        state.judged.push_back(Judged { connection, peer, at: clock::now(), request, judgement, consequence: None });
+    }
+
+    pub(super) fn followed(&self, connection: u64, consequence: String) {
+        let mut state = self.lock();
+        let latest = state.judged.iter_mut().rev().find(|judged| judged.connection == connection);
+        if let Some(judged) = latest {
+            judged.consequence = Some(consequence);
+        }
+    }
+
+    pub(super) fn ended(&self, connection: u64) {
+        self.lock().connections.remove(&connection);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
