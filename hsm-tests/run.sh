@@ -71,11 +71,19 @@ softhsm/need.sh dropbear-bin krb5-admin-server krb5-kdc krb5-user libpam-ssh-age
     exit 1
 }
 
+# For the software security key: what its firmware is built with, and where unmodified programs find it.
+softhsm/need.sh gcc libc6-dev libclang-dev fido2-tools umockdev || {
+    failed=1
+    exit 1
+}
+
 must 2 cargo fmt --all --check
+must 2 cargo fmt --manifest-path hsm-tests/fido-key/Cargo.toml --check
 must 20 cargo clippy --workspace --all-targets --locked -- --deny warnings
 must 20 cargo build --workspace --locked
 built=${CARGO_TARGET_DIR:-target}
 must 20 cargo build --manifest-path hsm-tests/virtual-card/Cargo.toml --locked --target-dir "$built/virtual-card"
+must 20 hsm-tests/fido-key/build.sh
 
 if cargo nextest --version >/dev/null 2>&1; then
     step 20 cargo nextest run --workspace --locked --lib --bins --no-tests pass || :

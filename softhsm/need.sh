@@ -28,6 +28,9 @@ look_for() {
     putty-tools) command -v plink && command -v puttygen ;;
     python3-asyncssh) /usr/bin/python3 -W ignore -c 'import asyncssh' ;;
     python3-paramiko) /usr/bin/python3 -W ignore -c 'import paramiko' ;;
+    fido2-tools) command -v fido2-token ;;
+    libclang-dev) exists /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* ;;
+    umockdev) command -v umockdev-run ;;
     libc6-dev) [ -e /usr/include/stdio.h ] ;;
     opensc) command -v pkcs11-tool && exists /usr/lib*/pkcs11-spy.so /usr/lib*/*/pkcs11-spy.so ;;
     openssh-client) command -v ssh && command -v ssh-add && command -v ssh-keygen && command -v scp && command -v sftp ;;

@@ -49,7 +49,7 @@ pub fn stock_cannot(what: &str) -> bool {
 }
 
 /// `target/<profile>`, found from the own path: `target/<profile>/deps/<test>`, or `target/<profile>/<program>`.
-fn build_directory() -> PathBuf {
+pub(crate) fn build_directory() -> PathBuf {
     let test = env::current_exe().expect("path of the running test");
     let folder = test.parent().expect("a program lies in a folder");
     folder.parent().filter(|_| folder.ends_with("deps")).unwrap_or(folder).to_path_buf()

@@ -32,6 +32,11 @@ impl KeyFile {
             .args(arguments)
             .run()
             .succeeds();
+        Self::at(home, path)
+    }
+
+    /// A key that is there already.
+    pub(crate) fn at(home: &Home, path: PathBuf) -> Self {
         let public = PublicKey::read(home, path.with_extension("pub"));
         Self { path, public }
     }

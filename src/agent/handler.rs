@@ -19,7 +19,7 @@ use crate::keyring::Identity;
 use crate::origin::binds::BindClaim;
 use crate::origin::connection::Connection;
 use crate::origin::evidence::Request as Question;
-use crate::policy::{self, Action, KeyLimits, Preset, destination};
+use crate::policy::{self, Preset, destination};
 use crate::protocol::Malformed;
 use crate::protocol::constraint::Constraints;
 use crate::protocol::private_key::Secret;
@@ -165,9 +165,9 @@ impl<'a> Handler<'a> {
 
     async fn list(&mut self) -> Reply {
         self.agent.providers.first_look().await;
-        let strict = self.agent.settings.preset == Preset::Strict;
+        let preset = self.agent.preset();
         let login = match self.origin.binds().list() {
-            [bind] if strict && !bind.is_forwarding() => Some(bind.hostkey().to_vec()),
+            [bind] if preset == Preset::Strict && !bind.is_forwarding() => Some(bind.hostkey().to_vec()),
             _ => None,
         };
         if login.is_some() {
@@ -177,7 +177,7 @@ impl<'a> Handler<'a> {
         }
         let binds = self.origin.binds();
         let can_ask = self.agent.consent.can_ask();
-        let shows_all = policy::decide_list(self.agent.settings.preset, self.origin.is_forwarded(), can_ask);
+        let shows_all = policy::decide_list(preset, self.origin.is_forwarded(), can_ask);
         let may_see = |identity: &Identity| {
             destination::permits_sight(&identity.destinations, binds).is_ok()
                 && (shows_all || !identity.destinations.is_empty())
@@ -203,19 +203,15 @@ impl<'a> Handler<'a> {
     }
 
     async fn judge_management(&mut self, account: &mut Account) -> Result<(), Refused> {
-        let verdict = match self.agent.settings.preset {
-            Preset::Openssh => policy::decide_as_stock(KeyLimits::default()),
-            Preset::Strict => {
-                let judgement = self.origin.judge(&Question::Manage).await;
-                account.judgement(&judgement, &self.origin);
-                policy::decide_management(&judgement)
-            }
-        };
-        account.rule(verdict.rule);
-        match verdict.action {
-            Action::Allow => Ok(()),
-            _ => Err(Refused::because(verdict.rule)),
+        if self.agent.preset() == Preset::Openssh {
+            return Ok(());
         }
+        let judgement = self.origin.judge(&Question::Manage).await;
+        account.judgement(&judgement, &self.origin);
+        policy::decide_management(judgement.origin).map_err(|refusal| {
+            account.rule(&refusal.to_string());
+            Refused::from(refusal)
+        })
     }
 
     fn add(&self, add: Add<'_>) -> Result<Reply, Refused> {
@@ -242,7 +238,7 @@ impl<'a> Handler<'a> {
     /// What signs with a key that was added.
     fn signer(&self, add: &Add<'_>) -> Result<Arc<dyn Signer>, Refused> {
         if !matches!(add.key.secret, Secret::SecurityKey { .. }) {
-            return Ok(Arc::new(SoftwareKey::new(&add.key, self.agent.settings.preset == Preset::Openssh)?));
+            return Ok(Arc::new(SoftwareKey::new(&add.key, self.agent.preset() == Preset::Openssh)?));
         }
         let Some(provider) = &add.constraints.sk_provider else {
             return Err(Refused::because("a security key without a provider cannot sign"));

@@ -11,6 +11,7 @@ mod handler;
 pub mod inventory;
 pub mod log;
 mod log_quota;
+pub mod policies;
 pub mod process;
 mod provider_policy;
 mod providers;
@@ -36,6 +37,7 @@ use crate::origin::ledger::Socket;
 use crate::policy::Preset;
 use crate::policy::websafe::Websafe;
 use crowd::Crowd;
+use policies::Policies;
 pub use provider_policy::ProviderPolicy;
 pub use providers::Providers;
 
@@ -49,8 +51,6 @@ pub struct Settings {
     pub default_lifetime: Option<u32>,
     /// The hash of fingerprints in dialogs (`-E`).
     pub fingerprint_hash: FingerprintHash,
-    /// The rules that requests are judged by.
-    pub preset: Preset,
     /// What security keys of the web may sign (`-O websafe-allow`, `-O no-restrict-websafe`).
     pub websafe: Websafe,
     /// Connections that were bound to a session may add providers (`-O allow-remote-pkcs11`).
@@ -60,6 +60,7 @@ pub struct Settings {
 /// The state that all connections share. No lock is ever held across a wait.
 pub struct Agent {
     settings: Settings,
+    policies: Policies,
     keyring: Arc<Mutex<Keyring>>,
     lock: Mutex<Lock>,
     preferences: Mutex<Preferences>,
@@ -79,6 +80,7 @@ impl Agent {
     /// Composes an agent.
     pub fn new(
         settings: Settings,
+        policies: Policies,
         consent: Arc<Consent>,
         assessor: Arc<Assessor>,
         keyring: Arc<Mutex<Keyring>>,
@@ -87,6 +89,7 @@ impl Agent {
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
+            policies,
             keyring,
             lock: Mutex::default(),
             preferences: Mutex::default(),
@@ -171,6 +174,10 @@ impl Agent {
     pub fn remove_all(&self) {
         self.providers.remove_all();
         self.keyring().clear();
+    }
+
+    fn preset(&self) -> Preset {
+        self.policies.current().policy.preset()
     }
 
     fn keyring(&self) -> MutexGuard<'_, Keyring> {

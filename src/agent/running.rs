@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::account;
 use super::command::{Options, Place, specs};
+use super::policies::Policies;
 use super::process::{self, Companion, End, Signals, SocketFile};
 use super::socket::{self, AgentSocket};
 use super::{Agent, Providers};
@@ -21,7 +22,7 @@ use crate::origin::ledger::Ledger;
 use crate::origin::restart::leave_marker;
 use crate::origin::server;
 use crate::origin::trust::{Role, Trust};
-use crate::policy::Preset;
+use crate::policy::{Policy, Preset};
 
 /// Serves until the end. `begin` is called once signals are received, and gives the socket and the command that the agent goes with.
 ///
@@ -64,7 +65,7 @@ async fn serve(
     companion: Option<Companion>,
     mut signals: Signals,
 ) -> io::Result<End> {
-    if options.settings.preset == Preset::Openssh {
+    if options.config.preset == Preset::Openssh {
         tracing::warn!("preset openssh is on: forwarded requests are signed without consent, as stock ssh-agent does");
     }
     let prompt = &options.config.prompt;
@@ -80,7 +81,8 @@ async fn serve(
     let audit = Arc::new(Audit::start(&options.config.audit));
     let _recording = Recording(Arc::clone(&audit));
     providers.refused_pins().tell(account::of_refused_pins(Arc::clone(&audit)));
-    let agent = Agent::new(options.settings, consent, assessor, keyring, providers, audit);
+    let policies = Policies::new(Policy::new(options.config.preset));
+    let agent = Agent::new(options.settings, policies, consent, assessor, keyring, providers, audit);
     let _files: Vec<SocketFile> = forwards.iter().map(|socket| SocketFile::new(socket.path.clone(), false)).collect();
     for forward in forwards {
         let (agent, place) =

@@ -10,8 +10,10 @@ use crate::clock;
 use crate::consent::Dialog;
 use crate::errand::Errand;
 use crate::keyring::Identity;
+use crate::origin::classify::{Judgement, Origin};
 use crate::origin::evidence::{PayloadFact, Request as Question};
-use crate::policy::{self, Action, Ask, KeyLimits, Preset, destination};
+use crate::policy::asked::{Asked, KeyFacts, Kind};
+use crate::policy::{Action, KeyLimits, Policy, Preset, Requirements, destination};
 use crate::protocol::payload::Payload;
 use crate::protocol::request::Sign;
 use crate::protocol::signature::Wanted;
@@ -45,8 +47,9 @@ impl Handler<'_> {
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
         self.agent.settings.websafe.permits(&identity.public, &payload)?;
         let errand = Errand { purpose: question::purpose(&payload), asker: self.origin.peer().id() };
-        self.consent(&identity, &payload, &errand, account).await?;
-        let wanted = Wanted { flags: sign.flags, sha1: self.agent.settings.preset == Preset::Openssh };
+        let policy = self.agent.policies.current().policy;
+        self.consent(&policy, &identity, &payload, &errand, account).await?;
+        let wanted = Wanted { flags: sign.flags, sha1: policy.preset() == Preset::Openssh };
         let signature = identity.signer.sign(sign.data, wanted, &errand).await?;
         // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
         if self.agent.lock().is_locked() {
@@ -65,29 +68,31 @@ impl Handler<'_> {
     /// Succeeds when the signature may be made: by the rules alone, or because a person said yes to it.
     async fn consent(
         &mut self,
+        policy: &Policy,
         identity: &Identity,
         payload: &Payload<'_>,
         errand: &Errand,
         account: &mut Account,
     ) -> Result<(), Refused> {
         let settings = &self.agent.settings;
-        let limits = KeyLimits { confirm: identity.confirm, named_destination: !identity.destinations.is_empty() };
-        let judgement = match settings.preset {
+        let limits = KeyLimits {
+            confirm: identity.confirm,
+            named_destination: !identity.destinations.is_empty(),
+            ..KeyLimits::default()
+        };
+        let judgement = match policy.preset() {
             Preset::Strict => Some(self.origin.judge(&Question::Sign(fact(payload))).await),
             Preset::Openssh => None,
-        };
-        let verdict = match &judgement {
-            Some(judgement) => policy::decide(judgement, ask(payload), limits, self.origin.binds()),
-            None => policy::decide_as_stock(limits),
         };
         if let Some(judgement) = &judgement {
             account.judgement(judgement, &self.origin);
         }
-        account.rule(verdict.rule);
+        let verdict = policy.decide(&self.asked(judgement.as_ref(), payload), limits);
+        let reason = verdict.because();
+        account.rule(&reason.cited());
         match verdict.action {
-            Action::Allow => Ok(()),
-            Action::Deny => Err(Refused::because(verdict.rule)),
-            Action::Confirm => {
+            Action::Deny => Err(Refused(reason.cited())),
+            action if action.demands(Requirements::CONFIRM) => {
                 let fingerprint = settings.fingerprint_hash.of(&identity.public);
                 let text = match &judgement {
                     Some(judgement) if !judgement.origin.is_local() => {
@@ -99,8 +104,25 @@ impl Handler<'_> {
                 let confirmed = self.agent.consent.ask(&dialog).await.map(drop);
                 account.consent(if confirmed.is_ok() { Consented::Once } else { Consented::No });
                 let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
-                confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", verdict.rule)))
+                confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", reason.cited())))
             }
+            Action::Require(_) => Ok(()),
+        }
+    }
+
+    fn asked<'b>(&self, judgement: Option<&Judgement>, payload: &Payload<'b>) -> Asked<'b> {
+        Asked {
+            key: KeyFacts { fingerprint: "", comment: "", uri: None },
+            origin: judgement.map_or(Origin::Unknown, |judgement| judgement.origin),
+            kind: kind(payload),
+            hosts: &[],
+            user: None,
+            via: &[],
+            hops: self.origin.binds().list().iter().filter(|bind| bind.is_forwarding()).count(),
+            namespace: None,
+            program: None,
+            parents: &[],
+            listener: None,
         }
     }
 
@@ -110,10 +132,15 @@ impl Handler<'_> {
     }
 }
 
-const fn ask(payload: &Payload<'_>) -> Ask {
+const fn kind(payload: &Payload<'_>) -> Kind {
     match payload {
-        Payload::Raw => Ask::Raw,
-        _ => Ask::Understood,
+        Payload::Login(_) => Kind::Login,
+        Payload::BoundLogin { .. } => Kind::BoundLogin,
+        Payload::SshSig { .. } => Kind::SshSig,
+        Payload::Certificate(_) => Kind::Certificate,
+        Payload::Sudo(_) => Kind::Sudo,
+        Payload::HostKex { .. } => Kind::HostKex,
+        Payload::Raw => Kind::Raw,
     }
 }
 

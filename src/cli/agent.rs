@@ -165,7 +165,6 @@ pub(super) fn run(arguments: Arguments, mode: Mode) -> Result<ExitCode, Failure>
         settings: Settings {
             default_lifetime: arguments.lifetime.map(|lifetime| lifetime.0).filter(|seconds| *seconds > 0),
             fingerprint_hash: hash,
-            preset: config.preset,
             allow_remote_providers: extras.allow_remote_providers,
             websafe: extras.websafe,
         },

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use tokio::io::AsyncReadExt as _;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use zeroize::Zeroizing;
 
-use super::Refusal;
 use super::pinentry::Group;
+use super::{Refusal, minder};
 use crate::backend::pin::{MAX_PIN, Pin, first_line};
 
 /// An askpass program.
@@ -38,17 +38,17 @@ impl Askpass {
 
     /// Shows a message until what is returned is dropped; nothing where it cannot be shown.
     pub(super) fn notice(&self, text: &str) -> Option<(Child, Group)> {
-        let mut command = Command::new(&self.program);
+        let mut command = minder::command(&self.program).ok()?;
         command.arg(text).env("SSH_ASKPASS_PROMPT", "none").stdin(Stdio::null()).stdout(Stdio::null());
-        let child = command.process_group(0).kill_on_drop(true).spawn().ok()?;
+        let child = command.kill_on_drop(true).spawn().ok()?;
         let group = Group::of(&child);
         Some((child, group))
     }
 
     async fn run(&self, question: &str, hint: Option<&str>) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         let fail = |error: std::io::Error| Refusal::NoDialog(format!("{}: {error}", self.program.display()));
-        let mut command = Command::new(&self.program);
-        command.arg(question).stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).kill_on_drop(true);
+        let mut command = minder::command(&self.program).map_err(fail)?;
+        command.arg(question).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         match hint {
             Some(hint) => command.env("SSH_ASKPASS_PROMPT", hint),
             None => command.env_remove("SSH_ASKPASS_PROMPT"),

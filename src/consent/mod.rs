@@ -5,6 +5,7 @@
 
 mod askpass;
 pub mod dialog;
+pub mod minder;
 pub mod pinentry;
 
 use std::ffi::OsString;

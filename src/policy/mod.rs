@@ -1,9 +1,23 @@
-//! Verdicts: whether a request is served, needs consent or is refused, and by which rule.
+//! Verdicts: what a request takes, and by which rules.
 //!
-//! Pure: what is asked and by whom comes in as values, a verdict with its rule goes out. Never asks anybody, reads a file or waits.
+//! Pure: what is asked and by whom comes in as values, a verdict with its parts goes out. Never asks anybody, reads a file or waits.
 
+pub mod asked;
+mod decide;
 pub mod destination;
+mod hosts;
+mod management;
+pub mod matcher;
+mod preset;
+mod requirements;
+mod rule;
 mod verdict;
 pub mod websafe;
 
-pub use verdict::{Action, Ask, KeyLimits, Preset, Verdict, decide, decide_as_stock, decide_list, decide_management};
+pub use decide::{Administrator, KeyLimits, KeyPolicy, LONGEST_FORWARDED_APPROVAL, Policy, ProcessRule};
+pub use hosts::HostList;
+pub use management::{NotManager, decide_list, decide_management};
+pub use preset::{FORWARDED, Preset};
+pub use requirements::{Action, Requirements};
+pub use rule::{Cache, Place, Rate, Rule};
+pub use verdict::{Part, Remember, Scope, Source, Verdict};
