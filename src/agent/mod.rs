@@ -4,9 +4,13 @@
 
 mod account;
 pub mod activation;
+mod approving;
+mod asking;
 pub mod command;
 mod connection;
 mod crowd;
+pub mod explanation;
+mod forwards;
 mod handler;
 pub mod inventory;
 pub mod log;
@@ -28,8 +32,10 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::audit::Audit;
+use crate::backend::fido;
 use crate::clock;
 use crate::consent::Consent;
+use crate::consent::approvals::Approvals;
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::{Keyring, Lock, Preferences};
 use crate::origin::connection::{Assessor, Listener};
@@ -70,9 +76,11 @@ pub struct Agent {
     /// How many passphrases are compared at the same time, which takes CPU.
     comparing: Semaphore,
     providers: Providers,
+    fido: fido::Helpers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
     audit: Arc<Audit>,
+    approvals: Approvals,
     expiry_changed: Notify,
 }
 
@@ -95,9 +103,15 @@ impl Agent {
             preferences: Mutex::default(),
             comparing: Semaphore::new(2),
             providers,
+            fido: fido::Helpers {
+                devices: Arc::default(),
+                notices: Arc::clone(&consent) as _,
+                prompt: Arc::clone(&consent) as _,
+            },
             consent,
             assessor,
             audit,
+            approvals: Approvals::default(),
             expiry_changed: Notify::new(),
             seats: Arc::new(Semaphore::new(connection_limit())),
             crowd: Arc::default(),
@@ -174,6 +188,7 @@ impl Agent {
     pub fn remove_all(&self) {
         self.providers.remove_all();
         self.keyring().clear();
+        self.end_approvals(None, "all keys were removed");
     }
 
     fn preset(&self) -> Preset {
