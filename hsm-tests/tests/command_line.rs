@@ -281,3 +281,29 @@ fn a_second_shell_finds_the_agent_of_the_first() {
     home.command(agent_binary()).args(["agent", "-k"]).env("SSH_AGENT_PID", pid).run().succeeds();
     assert!(until(SOON, || !is_alive(self::pid(pid))), "it was another process");
 }
+
+#[test]
+fn an_agent_that_nobody_was_told_of_does_not_stay() {
+    if stock_cannot("notice that its lines were not read") {
+        return;
+    }
+    let home = Home::new();
+    let socket = home.path("run/unknown");
+    let script = "exec \"$0\" agent -s -a \"$1\" >/dev/full";
+    home.command("sh").args(["-c", script]).arg(agent_binary()).arg(&socket).run().fails();
+    assert!(until(SOON, || !socket.exists()), "the agent is still there\n{}", home.logs());
+}
+
+#[test]
+fn an_agent_that_cannot_begin_leaves_no_socket() {
+    if stock_cannot("begin with so few files") {
+        return;
+    }
+    let home = Home::new();
+    let socket = home.path("run/stillborn");
+    // Enough for the caller, too few for the agent.
+    let script = "ulimit -n 8; exec \"$0\" agent -s -a \"$1\"";
+    let outcome = home.command("sh").args(["-c", script]).arg(agent_binary()).arg(&socket).run().fails();
+    assert!(outcome.report().contains("ended before it was ready"), "{}", outcome.report());
+    assert!(!socket.exists(), "the socket is still there");
+}

@@ -11,12 +11,13 @@ use secrecy::ExposeSecret as _;
 use super::link::Link;
 use super::pin::{Pin, PinPrompt, PinQuestion, TriesLeft};
 use super::{BoxFuture, CannotDemand, Place, SignError, Signer};
+use crate::crypto::fingerprint::FingerprintHash;
 use crate::crypto::verify::Verifier;
 use crate::errand::{Demands, Errand};
 use crate::ipc::{Answer, Assertion, Call, FaultKind, ModuleFault, SecretOctets};
 use crate::protocol::Malformed;
 use crate::protocol::private_key::{PrivateKey, Secret};
-use crate::protocol::public_key::{Curve, KeyMaterial};
+use crate::protocol::public_key::{Curve, KeyMaterial, PublicKey};
 use crate::protocol::signature::{SignatureAlgorithm, Wanted};
 use crate::protocol::wire::Put as _;
 
@@ -93,9 +94,16 @@ impl SecurityKey {
             flags: self.flags_for(errand),
             pin: pin.map(|pin| SecretOctets(pin.expose_secret().to_vec().into())),
         });
-        let _notice = (self.flags_for(errand) & USER_PRESENCE != 0)
-            .then(|| self.notices.show(&format!("Confirm user presence for key {}", self.comment), errand));
+        let _notice =
+            (self.flags_for(errand) & USER_PRESENCE != 0).then(|| self.notices.show(&self.touch_text(), errand));
         Ok(link.call(&call, TOUCH_DEADLINE).await?)
+    }
+
+    /// As stock has it, and which of several keys people call it.
+    fn touch_text(&self) -> String {
+        let fingerprint = FingerprintHash::Sha256.of(&PublicKey::from_material(self.public.clone()));
+        let name = if self.comment.is_empty() { String::new() } else { format!(" ({})", self.comment) };
+        format!("Confirm user presence for key {} {fingerprint}{name}", self.public.short_name())
     }
 
     async fn compute(&self, data: &[u8], errand: &Errand) -> Result<Vec<u8>, SignError> {
