@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::SubscriberBuilder;
+use tracing_subscriber::fmt::format::{DefaultFields, Format};
 
 /// A log above this size is set aside when an agent starts, in octets.
 const ROTATE_AT: u64 = 4 * 1024 * 1024;
@@ -18,14 +20,20 @@ pub fn path() -> Option<PathBuf> {
 /// Logs to standard error.
 pub fn to_stderr(debug: bool) {
     let colours = rustix::termios::isatty(rustix::stdio::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter(debug)).with_ansi(colours).with_writer(io::stderr).init();
+    fmt(debug).with_ansi(colours).with_writer(io::stderr).init();
 }
 
 /// Logs to the file at [`path`]; nowhere when it cannot be written.
 pub fn to_file() {
     if let Some(file) = path().and_then(|path| open(&path).ok()) {
-        tracing_subscriber::fmt().with_env_filter(filter(false)).with_ansi(false).with_writer(file).init();
+        fmt(false).with_ansi(false).with_writer(file).init();
     }
+}
+
+/// A log on a full disk must not end the agent: by default what cannot be written is complained about on standard error, with a panic if that
+/// fails too.
+fn fmt(debug: bool) -> SubscriberBuilder<DefaultFields, Format, EnvFilter> {
+    tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter(debug))
 }
 
 fn filter(debug: bool) -> EnvFilter {
