@@ -9,9 +9,12 @@ mod asking;
 pub mod command;
 mod connection;
 mod crowd;
+pub mod explanation;
+mod forwards;
 mod handler;
 pub mod inventory;
 pub mod log;
+mod log_quota;
 pub mod policies;
 pub mod process;
 mod provider_policy;
@@ -29,6 +32,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::audit::Audit;
+use crate::backend::fido;
 use crate::clock;
 use crate::consent::Consent;
 use crate::consent::approvals::Approvals;
@@ -69,9 +73,10 @@ pub struct Agent {
     /// How many connections there may be, at all listeners together.
     seats: Arc<Semaphore>,
     crowd: Arc<Crowd>,
-    /// How many passphrases are tried at the same time: a wrong one delays no other connection, but guessing in parallel gains nothing.
-    unlocking: Semaphore,
+    /// How many passphrases are compared at the same time, which takes CPU.
+    comparing: Semaphore,
     providers: Providers,
+    fido: fido::Helpers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
     audit: Arc<Audit>,
@@ -96,8 +101,13 @@ impl Agent {
             keyring,
             lock: Mutex::default(),
             preferences: Mutex::default(),
-            unlocking: Semaphore::new(2),
+            comparing: Semaphore::new(2),
             providers,
+            fido: fido::Helpers {
+                devices: Arc::default(),
+                notices: Arc::clone(&consent) as _,
+                prompt: Arc::clone(&consent) as _,
+            },
             consent,
             assessor,
             audit,
@@ -136,13 +146,18 @@ impl Agent {
                     let stream = Arc::new(stream);
                     let origin = Box::new(self.assessor.accept(&(Arc::clone(&stream) as Socket), &place));
                     let visitor = self.crowd.enter();
-                    tokio::spawn(async move {
+                    let client = origin.peer().id();
+                    tokio::spawn(log_quota::on_behalf_of(client, async move {
                         connection::serve(&agent, stream, origin).await;
                         drop((seat, visitor));
-                    });
+                    }));
                 }
-                Ok(peer) => tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid()),
-                Err(error) => tracing::warn!(%error, "cannot tell who connects; connection closed"),
+                Ok(peer) => log_quota::turned_away(|| {
+                    tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid());
+                }),
+                Err(error) => log_quota::turned_away(|| {
+                    tracing::warn!(%error, "cannot tell who connects; connection closed");
+                }),
             }
         }
     }

@@ -98,6 +98,7 @@ impl Handler<'_> {
         match verdict.action {
             Action::Deny => Err(Refused(reason.cited())),
             action if action.demands(Requirements::CONFIRM) => {
+                self.origin.followed("a person was asked");
                 let confirmed = self.confirm(request, judgement.as_ref(), verdict.remember, errand, account).await;
                 let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
                 confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", reason.cited())))

@@ -3,7 +3,11 @@
 mod agent;
 mod approvals;
 mod client;
+mod described;
+mod explain;
+mod fido;
 mod getopt;
+mod hypothesis;
 mod list;
 mod log;
 mod public;
@@ -35,8 +39,12 @@ enum Command {
     Pub(public::Arguments),
     /// List the approvals that hold for a while, or revoke them
     Approvals(approvals::Arguments),
+    /// Explain where requests come from and what follows: latest ones, those of a process, or one that is described
+    Explain(explain::Arguments),
     /// Show what the agent decided, and who used which key where
     Log(log::Arguments),
+    /// Manage security keys (FIDO2): list them, make and delete keys, set the PIN
+    Fido(fido::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
     #[command(hide = true)]
     Worker,
@@ -77,7 +85,9 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
         Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
         Command::Approvals(arguments) => approvals::run(&arguments).map_err(Failure::from),
+        Command::Explain(arguments) => explain::run(&arguments).map_err(Failure::from),
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
+        Command::Fido(arguments) => fido::run(arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
         Command::Prompt => pinentry::serve().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };

@@ -163,6 +163,10 @@ impl TouchNotice for Consent {
             }
         }
     }
+
+    fn reaches_a_person(&self) -> bool {
+        self.can_ask()
+    }
 }
 
 impl PinPrompt for Consent {
@@ -182,6 +186,7 @@ fn pin_text(question: &PinQuestion) -> String {
     match question.tries {
         TriesLeft::Final => text += "\nThis is the final try: a wrong PIN locks the token.",
         TriesLeft::Low => text += "\nFew tries are left.",
+        TriesLeft::Left(tries) => text += &format!("\n{tries} tries are left."),
         TriesLeft::Locked | TriesLeft::NoWarning => {}
     }
     text

@@ -14,6 +14,8 @@ pub const INVENTORY: &str = "inventory@hardkey.github.io";
 
 /// The private extension by which `hardkey approvals` lists and revokes approvals.
 pub const APPROVALS: &str = "approvals@hardkey.github.io";
+/// The private extension by which `hardkey explain` asks a running agent for its judgements.
+pub const EXPLAIN: &str = "explain@hardkey.github.io";
 
 //= RFC 9987 section 8.1.1: These message numbers MAY be used by an implementation supporting the legacy protocol but
 //= MUST NOT be reused otherwise.
@@ -74,6 +76,8 @@ pub enum Request<'a> {
     Inventory,
     /// The approvals that hold for a while: to be listed, or revoked first.
     Approvals(Revoke),
+    /// The account that `hardkey explain` shows.
+    Explain,
     /// An extension that this agent does not know.
     UnknownExtension {
         /// Its name.
@@ -186,6 +190,7 @@ impl<'a> Request<'a> {
                 session_bind::NAME => Self::SessionBind(SessionBind::parse(reader)),
                 INVENTORY => Self::Inventory,
                 APPROVALS => Self::Approvals(Revoke::parse(&mut reader)?),
+                EXPLAIN => Self::Explain,
                 name => Self::UnknownExtension { name },
             },
             //= RFC 9987 section 8.1.1: Message number 0 is also reserved and MUST NOT be used.
@@ -220,7 +225,7 @@ mod tests {
     //= RFC 9987 section 5.8: Implementation-specific extensions MUST be suffixed by the implementation domain
     #[test]
     fn own_extensions_are_named_by_a_domain() {
-        for own in [INVENTORY, APPROVALS] {
+        for own in [INVENTORY, APPROVALS, EXPLAIN] {
             let (name, domain) = own.split_once('@').expect("a name and a domain");
             assert!(!name.is_empty() && domain.split('.').filter(|label| !label.is_empty()).count() > 1, "{own}");
         }
