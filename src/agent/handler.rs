@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretSlice};
 
 use super::account::Account;
+use super::description::{self, Named};
 use super::signing::Refused;
 use super::{Agent, ProviderPolicy, explanation, inventory};
 use crate::backend::Signer;
@@ -20,7 +21,7 @@ use crate::keyring::Identity;
 use crate::origin::binds::BindClaim;
 use crate::origin::connection::Connection;
 use crate::origin::evidence::Request as Question;
-use crate::policy::{self, Preset, destination};
+use crate::policy::{self, Preset, Sight, destination};
 use crate::protocol::Malformed;
 use crate::protocol::constraint::Constraints;
 use crate::protocol::private_key::Secret;
@@ -187,9 +188,29 @@ impl<'a> Handler<'a> {
         let binds = self.origin.binds();
         let can_ask = self.agent.consent.can_ask();
         let shows_all = policy::decide_list(preset, self.origin.is_forwarded(), can_ask);
+        let policy = self.agent.policies.current().policy;
+        let at = match binds.list().last() {
+            Some(bind) if policy.sorts_keys() && !binds.tainted() && !bind.is_forwarding() => {
+                Some(description::names_of(&self.origin.host(bind.hostkey()).await))
+            }
+            _ => None,
+        };
+        let sight = match &at {
+            Some(names) => Sight::At(names),
+            None if self.origin.is_forwarded() => Sight::Beyond,
+            None => Sight::Here,
+        };
+        let by_policy = |identity: &Identity| {
+            if !policy.sorts_keys() {
+                return shows_all || !identity.destinations.is_empty();
+            }
+            let named = Named::of(identity);
+            let may_be_used =
+                shows_all || !identity.destinations.is_empty() || policy.may_pass_silently(&named.facts());
+            may_be_used && policy.shows(&named.facts(), sight)
+        };
         let may_see = |identity: &Identity| {
-            destination::permits_sight(&identity.destinations, binds).is_ok()
-                && (shows_all || !identity.destinations.is_empty())
+            destination::permits_sight(&identity.destinations, binds).is_ok() && by_policy(identity)
         };
         let Some(host) = login else {
             return Reply::Shared(self.agent.keyring().answer_for(clock::now(), may_see));
