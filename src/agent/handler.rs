@@ -343,7 +343,11 @@ impl<'a> Handler<'a> {
             let Ok(Ok(hash)) = hashed else { return false };
             //= RFC 9987 section 5.7: The agent MUST reply with SSH_AGENT_SUCCESS if locked successfully or
             //= SSH_AGENT_FAILURE otherwise
-            agent.lock().lock(hash).is_ok()
+            let locked = agent.lock().lock(hash).is_ok();
+            if locked {
+                agent.end_approvals(None, "the agent was locked");
+            }
+            locked
         });
         match locking.await.unwrap_or(false) {
             true => {
