@@ -15,7 +15,9 @@ use crate::backend::pkcs11::{ModuleSpec, Selector};
 use crate::policy::Preset;
 
 mod audit;
+mod listen;
 pub use audit::{AuditConfig, AuditPath};
+pub use listen::{ExtraListener, Label, ListenConfig};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -38,25 +40,6 @@ pub struct Config {
     /// How decisions are recorded.
     #[serde(default)]
     pub audit: AuditConfig,
-}
-
-/// `[listen]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListenConfig {
-    /// Whatever arrives here is forwarded; for `ForwardAgent` in ssh_config.
-    pub forward: Option<PathBuf>,
-    /// More of the same kind, for containers and virtual machines.
-    #[serde(default)]
-    pub extra: Vec<ExtraListener>,
-}
-
-/// One `[[listen.extra]]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExtraListener {
-    /// The socket's path.
-    pub path: PathBuf,
 }
 
 /// One `[[module]]`.

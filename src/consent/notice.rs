@@ -49,6 +49,11 @@ impl TouchNotice for Consent {
             }
         })))
     }
+
+    fn reaches_a_person(&self, errand: &Errand) -> bool {
+        let seat = Seat::at_once(errand, &self.own);
+        self.programs.forced_askpass().is_some() || seat.desk.is_some() || seat.terminal.is_some()
+    }
 }
 
 /// A task that holds a notice, and ends with this value.
