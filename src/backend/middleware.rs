@@ -46,8 +46,8 @@ pub trait TouchNotice: Send + Sync {
     /// Shows the notice.
     fn show(&self, text: &str, errand: &Errand) -> Box<dyn Send>;
 
-    /// Whether a notice can be seen at all, so that waiting for what it says makes sense.
-    fn reaches_a_person<'a>(&'a self, errand: &'a Errand) -> BoxFuture<'a, bool>;
+    /// Whether a notice of this errand can be seen at all, so that waiting for what it says makes sense.
+    fn reaches_a_person(&self, errand: &Errand) -> bool;
 }
 
 impl SecurityKey {

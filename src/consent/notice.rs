@@ -6,7 +6,6 @@ use super::Consent;
 use super::notification::Daemon;
 use super::seat::Seat;
 use super::terminal;
-use crate::backend::BoxFuture;
 use crate::backend::middleware::TouchNotice;
 use crate::errand::Errand;
 
@@ -51,8 +50,9 @@ impl TouchNotice for Consent {
         })))
     }
 
-    fn reaches_a_person<'a>(&'a self, errand: &'a Errand) -> BoxFuture<'a, bool> {
-        Box::pin(self.can_ask(errand))
+    fn reaches_a_person(&self, errand: &Errand) -> bool {
+        let seat = Seat::at_once(errand, &self.own);
+        self.programs.forced_askpass().is_some() || seat.desk.is_some() || seat.terminal.is_some()
     }
 }
 

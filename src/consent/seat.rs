@@ -120,28 +120,37 @@ impl Desk {
 impl Seat {
     /// Looks for the person: first where the process is that asks, then in the user's session, then where the agent was started.
     pub(super) async fn find(errand: &Errand, own: &Own) -> Self {
+        let mut seat = Self::of_asker(errand, own);
+        if seat.desk.is_none() {
+            // A service that was started before the desktop learns of the screen here.
+            let session = match &seat.bus {
+                Some(address) => bus::session_environment(address).await,
+                None => Vec::new(),
+            };
+            let session = Desk::of(|name| session.iter().find(|(own, _)| own == name).map(|(_, value)| value.into()));
+            seat.desk = [session, own.desk.clone()].into_iter().find(|desk| desk.screen().is_some());
+        }
+        seat
+    }
+
+    /// As [`Self::find`], but without a look at the session.
+    pub(super) fn at_once(errand: &Errand, own: &Own) -> Self {
+        let mut seat = Self::of_asker(errand, own);
+        seat.desk = seat.desk.or_else(|| own.desk.screen().map(|_| own.desk.clone()));
+        seat
+    }
+
+    fn of_asker(errand: &Errand, own: &Own) -> Self {
         let environment = errand.asker.map(ProcessId::environment).unwrap_or_default();
         let value = |name: &str| environment.value(name).filter(|value| !value.is_empty());
         let asker = Desk::of(|name| value(name).map(OsStr::to_owned));
         let kind = value("TERM").and_then(terminal_kind);
-        let mut seat = Self {
+        Self {
             is_remote: value("SSH_CONNECTION").is_some() && asker.screen().is_none(),
             terminal: terminal(errand, kind.as_deref().unwrap_or("dumb"), own),
             bus: asker.bus().or_else(|| own.desk.bus()),
-            desk: None,
-        };
-        if asker.screen().is_some() {
-            seat.desk = Some(asker);
-            return seat;
+            desk: Some(asker).filter(|desk| desk.screen().is_some()),
         }
-        // A service that was started before the desktop learns of the screen here.
-        let session = match &seat.bus {
-            Some(address) => bus::session_environment(address).await,
-            None => Vec::new(),
-        };
-        let session = Desk::of(|name| session.iter().find(|(own, _)| own == name).map(|(_, value)| value.into()));
-        seat.desk = [session, own.desk.clone()].into_iter().find(|desk| desk.screen().is_some());
-        seat
     }
 }
 
