@@ -30,6 +30,8 @@ look_for() {
     python3-paramiko) /usr/bin/python3 -W ignore -c 'import paramiko' ;;
     fido2-tools) command -v fido2-token ;;
     libclang-dev) exists /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* ;;
+    python3) command -v python3 ;;
+    systemd) command -v systemd-socket-activate ;;
     umockdev) command -v umockdev-run ;;
     libc6-dev) [ -e /usr/include/stdio.h ] ;;
     opensc) command -v pkcs11-tool && exists /usr/lib*/pkcs11-spy.so /usr/lib*/*/pkcs11-spy.so ;;

@@ -180,6 +180,7 @@ impl<'a> Handler<'a> {
             // agent later.
             self.origin.judge(&Question::List).await;
         }
+        let named = self.origin.named_keys().await;
         let binds = self.origin.binds();
         let can_ask = self.agent.consent.can_ask();
         let shows_all = policy::decide_list(preset, self.origin.is_forwarded(), can_ask);
@@ -191,7 +192,7 @@ impl<'a> Handler<'a> {
             return Reply::Shared(self.agent.keyring().answer_for(clock::now(), may_see));
         };
         let mut identities = self.agent.keyring().seen_by(clock::now(), may_see);
-        self.agent.preferences().order(&host, &mut identities);
+        self.agent.preferences().order(&host, &named, &mut identities);
         let keys = identities.iter().map(|identity| Arc::clone(identity.public.blob())).collect();
         self.offered = Some(Offered { host, keys });
         let pairs = identities.iter().map(|identity| (&identity.public.blob()[..], &identity.comment[..]));

@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod facts;
 pub mod host_pattern;
 pub mod hosts;
+mod identity_files;
 pub mod known_hosts;
 pub mod ledger;
 pub mod live;
