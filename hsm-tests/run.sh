@@ -3,7 +3,7 @@
 #
 #   hsm-tests/run.sh [--full]
 #
-# --full adds the slow tests, OpenSSH's own tests of ssh-agent, its agent in the hop matrix and the demo. Installs with apt what the tests need and this machine lacks.
+# --full adds the slow tests, OpenSSH's own tests of ssh-agent, its agent in the hop matrix, security keys in a virtual machine and the demo. Installs with apt what the tests need and this machine lacks.
 # The last line is "N passed, N failed"; the exit status is 0 only if nothing failed.
 set -eu
 cd "$(dirname "$0")/.."
@@ -77,6 +77,11 @@ softhsm/need.sh gcc libc6-dev libclang-dev fido2-tools umockdev || {
     exit 1
 }
 
+[ -z "$full" ] || softhsm/need.sh busybox-static qemu-system-x86 || {
+    failed=1
+    exit 1
+}
+
 must 2 cargo fmt --all --check
 must 2 cargo fmt --manifest-path hsm-tests/fido-key/Cargo.toml --check
 must 20 cargo clippy --workspace --all-targets --locked -- --deny warnings
@@ -95,6 +100,7 @@ else
     step 25 cargo test --workspace --locked --test '*' --no-fail-fast "$@" -- ${full:+--include-ignored} || :
 fi
 step 10 cargo test --workspace --locked --doc || :
+step 10 hsm-tests/fido-key/build.sh --test || :
 
 step 10 hsm-tests/openssh/run.sh --preset openssh || :
 step 10 hsm-tests/openssh/run.sh --preset strict || :
@@ -104,6 +110,8 @@ step 15 "$built/hop-matrix" --agent "$built/hardkey" || :
 if [ -n "$full" ]; then
     # Shows that each of its cases is a way to a signature.
     step 10 "$built/hop-matrix" --agent /usr/bin/ssh-agent || :
+    must 10 hsm-tests/fido-key/build.sh --clippy
+    step 15 hsm-tests/guest/tests.sh fido_key || :
     if step 20 softhsm/demo.sh; then passed=$((passed + 1)); fi
 fi
 

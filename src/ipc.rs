@@ -2,6 +2,8 @@
 //!
 //! One call, one answer, strictly in turn. Frames are those of [`crate::protocol::frame`], bodies are `postcard`.
 
+pub mod fido;
+
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
@@ -62,6 +64,13 @@ pub enum Call {
         /// The library's path.
         library: std::path::PathBuf,
     },
+    /// Serve a FIDO device. The first call of all, instead of [`Call::Start`].
+    StartFido {
+        /// Its file below `/dev`.
+        device: std::path::PathBuf,
+    },
+    /// Do something with the FIDO device.
+    Fido(fido::FidoCall),
     /// Sign with a security key through the middleware.
     SignAssertion(Assertion),
     /// Look at all slots, tokens and keys.
@@ -139,6 +148,10 @@ pub enum Answer {
         /// The key's signature counter.
         counter: u32,
     },
+    /// The FIDO device's answer.
+    Fido(fido::FidoAnswer),
+    /// The FIDO device begins to wait for a touch, or no longer waits; the answer is still to come.
+    WaitsForTouch(bool),
     /// It failed.
     Failed(ModuleFault),
     /// Whether the tokens may be others than at the last look.

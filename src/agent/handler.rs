@@ -144,6 +144,7 @@ impl<'a> Handler<'a> {
             Request::Query => Ok(Reply::Own(reply::query())),
             Request::Inventory => Ok(self.inventory().await),
             Request::Explain => Ok(self.explain().await),
+            Request::Approvals(revoke) => Ok(self.approvals(revoke)),
             Request::UnknownExtension { name } => {
                 //= RFC 9987 section 5.8: An agent that does not support extensions of the supplied type MUST reply with
                 //= an empty SSH_AGENT_FAILURE message.
@@ -336,22 +337,31 @@ impl<'a> Handler<'a> {
             return Err(Refused::because("the passphrase is empty"));
         }
         let not_locked = || Refused::because("the agent is not locked any more");
-        let Ok(_turn) = self.agent.unlocking.acquire().await else { return Err(not_locked()) };
-        //= RFC 9987 section 5.7: If the agent is already unlocked or if the passphrase does not match, it MUST reply
-        //= with SSH_AGENT_FAILURE.
-        let hash = self.agent.lock().hash().ok_or_else(not_locked)?;
+        let (turn, hash, paid) = loop {
+            let turn = self.agent.comparing.acquire().await.map_err(|_| Refused::because("the agent ends"))?;
+            //= RFC 9987 section 5.7: If the agent is already unlocked or if the passphrase does not match, it MUST reply
+            //= with SSH_AGENT_FAILURE.
+            let hash = self.agent.lock().hash().ok_or_else(not_locked)?;
+            let guess = self.agent.lock().guess(clock::now());
+            let wait = match guess {
+                Ok(paid) => break (turn, hash, paid),
+                Err(too_many) => too_many.wait,
+            };
+            drop(turn);
+            tokio::time::sleep(wait).await;
+        };
         let compared = Arc::clone(&hash);
         let matched = tokio::task::spawn_blocking(move || compared.matches(&passphrase)).await.unwrap_or(false);
+        drop(turn);
         if matched {
             //= RFC 9987 section 5.7: If the agent is already locked and the passphrase matches the one used to lock it,
             //= then it MUST unlock and reply with SSH_AGENT_SUCCESS.
             let unlocked = self.agent.lock().unlock(&hash);
             return if unlocked { Ok(SUCCESS) } else { Err(not_locked()) };
         }
-        let delay = self.agent.lock().failed();
         // Before the wait, so that whoever hangs up meanwhile has guessed all the same.
         account.refused(WRONG_PASSPHRASE);
-        tokio::time::sleep(delay).await;
+        tokio::time::sleep(paid.saturating_sub(clock::now())).await;
         Err(Refused::because(WRONG_PASSPHRASE))
     }
 

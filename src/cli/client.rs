@@ -1,4 +1,4 @@
-//! The inventory: from the agent that `SSH_AUTH_SOCK` names, else by looking at the modules here and now.
+//! Questions to a running agent, and the inventory: from the agent that `SSH_AUTH_SOCK` names, else by looking at the modules here and now.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -23,7 +23,7 @@ const MAX_REPLY: u64 = 64 * 1024 * 1024;
 /// The keys that there are.
 pub(super) fn inventory(config: Option<&Path>) -> Result<Vec<Entry>, String> {
     let asked = match std::env::var_os("SSH_AUTH_SOCK") {
-        Some(socket) if config.is_none() => ask(Path::new(&socket), INVENTORY).ok(),
+        Some(socket) if config.is_none() => ask(Path::new(&socket), INVENTORY, &[]),
         _ => None,
     };
     match asked {
@@ -38,7 +38,7 @@ pub(super) fn ask_running(extension: &str) -> Result<Vec<u8>, String> {
     let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
     let socket = socket.ok_or("SSH_AUTH_SOCK is not set, so there is no agent to ask; start one with hardkey agent")?;
     let socket = Path::new(&socket);
-    ask(socket, extension).map_err(|silence| match silence {
+    inquire(socket, extension, &[]).map_err(|silence| match silence {
         Silence::Unreachable(error) => format!("{}: no agent answers: {error}", socket.display()),
         Silence::Unknown => format!("{}: the agent there is not hardkey, or too old", socket.display()),
         Silence::Refused => format!(
@@ -55,9 +55,14 @@ enum Silence {
     Refused,
 }
 
-/// Asks a running hardkey.
-fn ask(socket: &Path, extension: &str) -> Result<Vec<u8>, Silence> {
-    let reply = exchange(socket, extension).map_err(Silence::Unreachable)?;
+/// Asks a running hardkey by one of its own extensions, with the extension's content: the document that it answers. `None` when nothing or
+/// something else is there, or it does not answer such a question.
+pub(super) fn ask(socket: &Path, extension: &str, content: &[u8]) -> Option<Vec<u8>> {
+    inquire(socket, extension, content).ok()
+}
+
+fn inquire(socket: &Path, extension: &str, content: &[u8]) -> Result<Vec<u8>, Silence> {
+    let reply = exchange(socket, extension, content).map_err(Silence::Unreachable)?;
     if reply.first() == Some(&EXTENSION_FAILURE) {
         return Err(Silence::Refused);
     }
@@ -69,10 +74,11 @@ fn ask(socket: &Path, extension: &str) -> Result<Vec<u8>, Silence> {
     document().ok_or(Silence::Unknown)
 }
 
-fn exchange(socket: &Path, extension: &str) -> io::Result<Vec<u8>> {
+fn exchange(socket: &Path, extension: &str, content: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket)?;
     let mut body = vec![EXTENSION];
     body.put_string(extension.as_bytes());
+    body.extend_from_slice(content);
     let mut frame = Vec::new();
     frame.put_string(&body);
     stream.write_all(&frame)?;

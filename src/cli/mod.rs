@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, thin.
 
 mod agent;
+mod approvals;
 mod client;
 mod described;
 mod explain;
@@ -37,6 +38,8 @@ enum Command {
     Pub(public::Arguments),
     /// Explain where requests come from and what follows: latest ones, those of a process, or one that is described
     Explain(explain::Arguments),
+    /// List the approvals that hold for a while, or revoke them
+    Approvals(approvals::Arguments),
     /// Show what the agent decided, and who used which key where
     Log(log::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
@@ -79,6 +82,7 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
         Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
         Command::Explain(arguments) => explain::run(&arguments).map_err(Failure::from),
+        Command::Approvals(arguments) => approvals::run(&arguments).map_err(Failure::from),
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
         Command::Prompt => pinentry::serve().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),

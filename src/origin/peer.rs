@@ -72,6 +72,12 @@ pub struct ProcessId {
 }
 
 impl ProcessId {
+    /// The process that has this number now.
+    pub(crate) fn now(pid: i32) -> Option<Self> {
+        let start = ProcDir::open(pid).and_then(|directory| directory.stat()).ok()?.start;
+        Some(Self { pid, start })
+    }
+
     /// Whether the process still runs.
     pub(crate) fn lives(self) -> bool {
         self.look().is_ok()

@@ -52,8 +52,7 @@ pub fn query() -> Vec<u8> {
     close(frame)
 }
 
-/// The answer to an extension of our own ([`INVENTORY`](super::request::INVENTORY), [`EXPLAIN`](super::request::EXPLAIN)): one document,
-/// as JSON.
+/// The answer to one of this program's own extensions: one document, as JSON.
 pub fn document(extension: &str, document: &[u8]) -> Vec<u8> {
     let mut frame = open(EXTENSION_RESPONSE);
     frame.put_string(extension.as_bytes());

@@ -1,9 +1,10 @@
-//! What runs inside the worker process of one PKCS#11 module: blocking calls, one at a time, and nothing else.
+//! What runs inside the worker process of one PKCS#11 module, middleware library or FIDO device: blocking calls, one at a time, and nothing else.
 //!
 //! Vendor code hangs, crashes and forgets; here it can do so alone. The agent sets the deadlines and kills this process when one passes,
 //! so nothing here waits for anything but the module and the next call. Never knows a policy, a client or another module.
 
 mod fault;
+mod fido;
 mod keys;
 mod middleware;
 mod module;
@@ -35,7 +36,7 @@ pub fn run() -> io::Result<()> {
     loop {
         while let Some(frame) = calls.next_frame().map_err(io::Error::other)? {
             let call = ipc::decode(frame).map_err(io::Error::other)?;
-            let answer = ipc::encode(&serve(&mut library, call)).map_err(io::Error::other)?;
+            let answer = ipc::encode(&serve(&mut library, call, &agent)).map_err(io::Error::other)?;
             agent.write_all(&answer)?;
         }
         calls.release_if_idle();
@@ -51,9 +52,10 @@ pub fn run() -> io::Result<()> {
 enum Library {
     Module(Box<Module>),
     Middleware(Middleware),
+    Fido(fido::Device),
 }
 
-fn serve(library: &mut Option<Library>, call: Call) -> Answer {
+fn serve(library: &mut Option<Library>, call: Call, agent: &UnixStream) -> Answer {
     let answer = match (call, library.as_mut()) {
         (Call::Start { module: path }, None) => Module::load(&path).map(|loaded| {
             *library = Some(Library::Module(Box::new(loaded)));
@@ -65,6 +67,13 @@ fn serve(library: &mut Option<Library>, call: Call) -> Answer {
         }),
         (Call::Scan, Some(Library::Module(module))) => module.scan(),
         (Call::Glance, Some(Library::Module(module))) => module.glance().map(|changed| Answer::Glanced { changed }),
+        (Call::StartFido { device }, None) => fido::Device::new(&device, agent)
+            .map(|device| {
+                *library = Some(Library::Fido(device));
+                Answer::Done
+            })
+            .map_err(|error| fault::new(FaultKind::Other, error.to_string())),
+        (Call::Fido(call), Some(Library::Fido(device))) => Ok(Answer::Fido(device.serve(&call))),
         (Call::Login { token, pin, even_final_try }, Some(Library::Module(module))) => {
             module.login(&token, pin, even_final_try).map(Answer::LoggedIn)
         }

@@ -21,7 +21,9 @@ pub fn check(input: &[u8]) {
             | Answer::Signature(_)
             | Answer::Assertion { .. }
             | Answer::Failed(_)
-            | Answer::Glanced { .. } => {}
+            | Answer::Glanced { .. }
+            | Answer::Fido(_)
+            | Answer::WaitsForTouch(_) => {}
         }
     }
     if let Ok(call) = ipc::decode::<Call>(input) {

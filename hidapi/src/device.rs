@@ -1,0 +1,244 @@
+//! A device that is open: locked, read with a deadline, and let go when it is dropped.
+
+use std::cell::RefCell;
+use std::ffi::CStr;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::HidResult;
+use crate::channel::{Channel, Heard, REPORT, Report};
+use crate::operation::{self, Fault};
+
+/// A device that works says so ten times a second (CTAPHID_KEEPALIVE); simple ones compute in silence, but not for long.
+const SILENCE: Duration = Duration::from_secs(3);
+/// How long the end of a command is waited for that was withdrawn.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// The pause before a busy device or a lock is tried again: neither has an event.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long another program may hold the lock, or another channel the device.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An open FIDO device.
+pub struct HidDevice {
+    file: File,
+    channel: RefCell<Channel>,
+}
+
+/// What ended a wait.
+#[derive(PartialEq, Eq)]
+enum Woken {
+    Device,
+    Interrupt,
+    Time,
+}
+
+impl HidDevice {
+    /// Opens and locks the device at this path.
+    ///
+    /// # Errors
+    /// As [`crate::HidApi::open_path`].
+    pub fn open(path: &CStr) -> HidResult<Self> {
+        let path = Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new().read(true).write(true).custom_flags(nonblocking).open(path);
+        let file = file.map_err(|error| operation::failed(fault(&error)))?;
+        let device = Self { file, channel: RefCell::default() };
+        device.lock()?;
+        Ok(device)
+    }
+
+    /// Writes one report: its number, which is zero, and 64 octets.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub fn write(&self, report: &[u8]) -> HidResult<usize> {
+        let octets = report.split_first().and_then(|(_, octets)| Report::try_from(octets).ok());
+        let octets = octets.ok_or_else(|| operation::failed(Fault::Garbled))?;
+        self.channel.borrow_mut().sent(octets);
+        self.put(&octets)?;
+        Ok(report.len())
+    }
+
+    /// Reads the next report of the answer to what was written. Others' reports are dropped, and what says that the device is at work goes
+    /// to the [`crate::Operation`].
+    ///
+    /// # Errors
+    /// There will be no answer, and why.
+    pub fn read(&self, buffer: &mut [u8]) -> HidResult<usize> {
+        let mut withdrawn: Option<(Fault, Instant)> = None;
+        let mut heard_last = Instant::now();
+        loop {
+            let left = match &withdrawn {
+                Some((_, end)) => end.saturating_duration_since(Instant::now()),
+                None => operation::time_left().min(SILENCE.saturating_sub(heard_last.elapsed())),
+            };
+            match (self.wait(PollFlags::IN, left, withdrawn.is_none())?, &withdrawn) {
+                (Woken::Device, _) => {}
+                (Woken::Time, Some((fault, _))) => return Err(operation::failed(fault.clone())),
+                (Woken::Interrupt, _) => {
+                    withdrawn = Some(self.withdraw(Fault::Cancelled)?);
+                    continue;
+                }
+                (Woken::Time, None) => {
+                    let fault = if operation::time_left().is_zero() { Fault::TimedOut } else { Fault::Silent };
+                    withdrawn = Some(self.withdraw(fault)?);
+                    continue;
+                }
+            }
+            let Some(report) = self.take()? else { continue };
+            let heard = self.channel.borrow_mut().heard(&report);
+            if heard != Heard::Foreign {
+                heard_last = Instant::now();
+            }
+            match heard {
+                Heard::Foreign => {}
+                Heard::Waiting { for_touch } => operation::note_touch(for_touch && withdrawn.is_none()),
+                Heard::Busy => self.repeat()?,
+                Heard::Refused(code) => return Err(operation::failed(Fault::Refused(code))),
+                Heard::Garbled => return Err(operation::failed(Fault::Garbled)),
+                Heard::Answer { is_last, .. } if withdrawn.is_some() => {
+                    // To the end, so that the next command finds a quiet channel.
+                    if let (true, Some((fault, _))) = (is_last, &withdrawn) {
+                        return Err(operation::failed(fault.clone()));
+                    }
+                }
+                Heard::Answer { status, .. } => {
+                    if let Some(status) = status {
+                        operation::note_touch(false);
+                        match status {
+                            0 => operation::succeeded(),
+                            status => drop(operation::failed(Fault::Status(status))),
+                        }
+                    }
+                    let length = buffer.len().min(REPORT);
+                    buffer[..length].copy_from_slice(&report[..length]);
+                    return Ok(length);
+                }
+            }
+        }
+    }
+
+    /// Waits a moment for nothing but an interruption.
+    ///
+    /// # Errors
+    /// The operation was withdrawn, or its time is over.
+    pub fn pause(&self) -> HidResult<()> {
+        match self.wait(PollFlags::empty(), PAUSE.min(operation::time_left()), true)? {
+            Woken::Interrupt => Err(operation::failed(Fault::Cancelled)),
+            _ if operation::time_left().is_zero() => Err(operation::failed(Fault::TimedOut)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Locks as libfido2 does, so that neither disturbs the other; waits for who has it.
+    fn lock(&self) -> HidResult<()> {
+        let end = Instant::now() + PATIENCE;
+        while let Err(error) = self.file.try_lock() {
+            match error {
+                TryLockError::WouldBlock if Instant::now() < end => self.pause()?,
+                TryLockError::WouldBlock => return Err(operation::failed(Fault::Locked)),
+                TryLockError::Error(error) => return Err(operation::failed(fault(&error))),
+            }
+        }
+        // What came while others had the device would stand in the way of the answers.
+        while self.take()?.is_some() {}
+        Ok(())
+    }
+
+    fn withdraw(&self, reason: Fault) -> HidResult<(Fault, Instant)> {
+        operation::note_touch(false);
+        let cancellation = self.channel.borrow().cancellation();
+        if let Some(report) = cancellation {
+            self.put(&report)?;
+        }
+        Ok((reason, Instant::now() + FAREWELL))
+    }
+
+    /// Writes the message once more, after a moment.
+    fn repeat(&self) -> HidResult<()> {
+        self.pause()?;
+        let message = self.channel.borrow().message().to_vec();
+        message.iter().try_for_each(|report| self.put(report))
+    }
+
+    fn put(&self, report: &Report) -> HidResult<()> {
+        let octets = [&[0][..], report].concat();
+        loop {
+            match (&self.file).write(&octets) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.wait(PollFlags::OUT, operation::time_left().min(SILENCE), false)? == Woken::Time {
+                        return Err(operation::failed(Fault::Silent));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(operation::failed(fault(&error))),
+            }
+        }
+    }
+
+    /// Reads one report; `None` when there is none yet.
+    fn take(&self) -> HidResult<Option<Report>> {
+        let mut report = [0; REPORT];
+        match (&self.file).read(&mut report) {
+            Ok(REPORT) => Ok(Some(report)),
+            Ok(0) => Err(operation::failed(Fault::Gone)),
+            Ok(_) => Err(operation::failed(Fault::Garbled)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(None),
+            Err(error) => Err(operation::failed(fault(&error))),
+        }
+    }
+
+    fn wait(&self, events: PollFlags, limit: Duration, interruptible: bool) -> HidResult<Woken> {
+        let end = Instant::now() + limit;
+        operation::with(|operation| {
+            let interrupt = operation.interrupt.as_ref().filter(|_| interruptible);
+            let mut watched = vec![PollFd::from_borrowed_fd(self.file.as_fd(), events)];
+            watched.extend(interrupt.map(|interrupt| PollFd::new(interrupt, PollFlags::IN)));
+            wait_for(&mut watched, events, end)
+        })
+        .unwrap_or_else(|| wait_for(&mut [PollFd::from_borrowed_fd(self.file.as_fd(), events)], events, end))
+        .map_err(operation::failed)
+    }
+}
+
+/// Waits for the first, which is the device, and any other, which interrupts.
+fn wait_for(watched: &mut [PollFd<'_>], events: PollFlags, end: Instant) -> Result<Woken, Fault> {
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let left = Timespec::try_from(left).map_err(|error| Fault::Kernel(error.to_string()))?;
+        match poll(watched, Some(&left)) {
+            Ok(0) => return Ok(Woken::Time),
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(Fault::Kernel(error.to_string())),
+        }
+        let (device, interrupt) = watched.split_at(1);
+        if interrupt.iter().any(|interrupt| !interrupt.revents().is_empty()) {
+            return Ok(Woken::Interrupt);
+        }
+        let happened = device[0].revents();
+        if happened.intersects(events) {
+            return Ok(Woken::Device);
+        }
+        if happened.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            return Err(Fault::Gone);
+        }
+    }
+}
+
+fn fault(error: &io::Error) -> Fault {
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO | Errno::IO | Errno::PIPE) => Fault::Gone,
+        Some(Errno::ACCESS | Errno::PERM) => Fault::NotPermitted,
+        _ => Fault::Kernel(error.to_string()),
+    }
+}
