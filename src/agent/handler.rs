@@ -186,6 +186,7 @@ impl<'a> Handler<'a> {
             // agent later.
             self.origin.judge(&Question::List).await;
         }
+        let named = self.origin.named_keys().await;
         let binds = self.origin.binds();
         let is_forwarded = self.origin.is_forwarded();
         let errand = Errand { asker: self.origin.peer().id(), ..Errand::default() };
@@ -220,7 +221,7 @@ impl<'a> Handler<'a> {
             return Reply::Shared(self.agent.keyring().answer_for(clock::now(), may_see));
         };
         let mut identities = self.agent.keyring().seen_by(clock::now(), may_see);
-        self.agent.preferences().order(&host, &mut identities);
+        self.agent.preferences().order(&host, &named, &mut identities);
         let keys = identities.iter().map(|identity| Arc::clone(identity.public.blob())).collect();
         self.offered = Some(Offered { host, keys });
         let pairs = identities.iter().map(|identity| (&identity.public.blob()[..], &identity.comment[..]));

@@ -113,7 +113,7 @@ impl Handler<'_> {
         }
         self.agent.rates().serve(&verdict, description.asked().key.fingerprint, clock::now())?;
         if demanded.contains(Requirements::CONFIRM) {
-            self.origin.followed("a person was asked");
+            self.origin.followed("consent needed");
             let confirmed = self.confirm(request, judgement.as_ref(), verdict.remember, errand, account).await;
             let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
             confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", reason.cited())))?;

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use indexmap::IndexMap;
 
+use super::identity_files;
 use super::known_hosts::{self, Answer, HostKey, HostName, KnownName};
 use super::remembered::Remembered;
 use crate::paths;
@@ -22,6 +23,7 @@ pub struct Hosts {
     answers: Remembered<(Vec<PathBuf>, HostName, String), Answer>,
     names: Remembered<(Vec<PathBuf>, String, Vec<String>), Vec<KnownName>>,
     configured: Remembered<PathBuf, Vec<String>>,
+    identities: Remembered<Vec<PathBuf>, Vec<Vec<u8>>>,
     met: Mutex<IndexMap<Vec<u8>, Vec<String>>>,
     expected: Mutex<Vec<String>>,
 }
@@ -52,6 +54,12 @@ impl Hosts {
                 .names
                 .answer(files, (files.to_vec(), key.base64().to_owned(), all), |(_, _, candidates)| look(candidates)),
         }
+    }
+
+    /// The public keys that an `ssh`'s configuration names by `IdentityFile`, remembered. Blocks.
+    pub(crate) fn identities(&self, names: &[String]) -> Vec<Vec<u8>> {
+        let files = identity_files::candidates(names, paths::home().as_deref());
+        self.identities.answer(&files, files.clone(), |files| identity_files::read(files))
     }
 
     /// Notes what the user's own `ssh` called a host that it logged in to and whose key `known_hosts` had for it: first as the
