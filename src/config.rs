@@ -15,7 +15,9 @@ use crate::backend::pkcs11::{ModuleSpec, Selector};
 use crate::policy::Preset;
 
 mod audit;
+mod pin;
 pub use audit::{AuditConfig, AuditPath};
+pub use pin::PinConfig;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -80,35 +82,6 @@ pub struct ModuleConfig {
     #[serde(default)]
     pub env: BTreeMap<String, String>,
 }
-
-/// `pin = "ask"` or `pin = { file = "…" }`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "toml::Value")]
-pub enum PinConfig {
-    /// A person is asked at the first signature.
-    Ask,
-    /// The first line of a file.
-    File(PathBuf),
-}
-
-impl TryFrom<toml::Value> for PinConfig {
-    type Error = &'static str;
-
-    fn try_from(value: toml::Value) -> Result<Self, Self::Error> {
-        match &value {
-            toml::Value::String(word) if word == "ask" => Ok(Self::Ask),
-            toml::Value::Table(table) if table.len() == 1 => match table.get("file") {
-                Some(toml::Value::String(path)) if Path::new(path).is_absolute() => Ok(Self::File(path.into())),
-                Some(_) => Err("the PIN's file has to be an absolute path"),
-                None => Err(PIN_FORMS),
-            },
-            // Whatever it is, it may be a PIN, and is not repeated.
-            _ => Err(PIN_FORMS),
-        }
-    }
-}
-
-const PIN_FORMS: &str = "a PIN does not belong in this file; write pin = \"ask\" or pin = { file = \"/path\" }";
 
 /// `[prompt]`
 #[derive(Debug, Default, Deserialize)]
@@ -215,11 +188,8 @@ impl ModuleConfig {
             deadline: self.timeout.map(|timeout| Duration::from_secs(timeout.0.into())),
             workers: self.workers.map(usize::from),
             keys: self.keys.iter().map(|key| key.0.clone()).collect(),
-            pin: match &self.pin {
-                None => default_pin.clone(),
-                Some(PinConfig::Ask) => PinSource::Ask,
-                Some(PinConfig::File(path)) => PinSource::File(path.clone()),
-            },
+            pin: self.pin.as_ref().and_then(PinConfig::source).unwrap_or_else(|| default_pin.clone()),
+            cache: self.pin.as_ref().map(|pin| pin.cache).unwrap_or_default(),
             ..ModuleSpec::default()
         }
     }

@@ -139,6 +139,15 @@ impl<'a> Handler<'a> {
             Request::Lock { passphrase } => self.lock(passphrase).await,
             Request::Query => Ok(Reply::Own(reply::query())),
             Request::Inventory => Ok(self.inventory().await),
+            // It takes away nothing but convenience; yet a forwarding host is not to wear people out with questions.
+            Request::Release if !self.origin.is_own_program() => {
+                Err(Refused::because("only hardkey itself may ask for it, on this machine"))
+            }
+            Request::Release => {
+                self.agent.providers.release();
+                tracing::info!("the PINs of tokens are forgotten, and their logins ended");
+                Ok(SUCCESS)
+            }
             Request::UnknownExtension { name } => {
                 //= RFC 9987 section 5.8: An agent that does not support extensions of the supplied type MUST reply with
                 //= an empty SSH_AGENT_FAILURE message.

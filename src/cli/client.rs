@@ -13,9 +13,10 @@ use crate::backend::pin::{Pin, PinError, PinPrompt, PinQuestion, PinSource};
 use crate::config::Config;
 use crate::keyring::Keyring;
 use crate::pattern::PatternList;
-use crate::protocol::request::{EXTENSION, INVENTORY};
+use crate::protocol::request::{EXTENSION, INVENTORY, RELEASE};
 use crate::protocol::wire::{Put as _, Reader};
 
+const SUCCESS: u8 = 6;
 const EXTENSION_RESPONSE: u8 = 29;
 const MAX_REPLY: u64 = 64 * 1024 * 1024;
 
@@ -32,11 +33,32 @@ pub(super) fn inventory(config: Option<&Path>) -> Result<Vec<Entry>, String> {
     }
 }
 
+/// Has a running hardkey forget PINs and end logins.
+///
+/// # Errors
+/// There is none, or it refused.
+pub(super) fn release() -> Result<(), String> {
+    let socket = std::env::var_os("SSH_AUTH_SOCK").ok_or("SSH_AUTH_SOCK is not set, so there is no agent to ask")?;
+    match exchange(Path::new(&socket), RELEASE).as_deref() {
+        Some([SUCCESS]) => Ok(()),
+        Some(_) => Err("the agent refused: it is no hardkey, it is locked, or this is no local session".to_owned()),
+        None => Err(format!("no agent answers at {}", Path::new(&socket).display())),
+    }
+}
+
 /// Asks a running hardkey; `None` when nothing or something else is there.
 fn ask(socket: &Path) -> Option<Vec<u8>> {
+    let reply = exchange(socket, INVENTORY)?;
+    let mut reader = Reader::new(&reply);
+    let named = reader.u8().ok()? == EXTENSION_RESPONSE && reader.string().ok()? == INVENTORY.as_bytes();
+    named.then(|| reader.string().ok().map(<[u8]>::to_vec))?
+}
+
+/// Sends an extension request without content; the reply's body.
+fn exchange(socket: &Path, extension: &str) -> Option<Vec<u8>> {
     let mut stream = UnixStream::connect(socket).ok()?;
     let mut body = vec![EXTENSION];
-    body.put_string(INVENTORY.as_bytes());
+    body.put_string(extension.as_bytes());
     let mut frame = Vec::new();
     frame.put_string(&body);
     stream.write_all(&frame).ok()?;
@@ -44,9 +66,7 @@ fn ask(socket: &Path) -> Option<Vec<u8>> {
     stream.read_exact(&mut length).ok()?;
     let mut reply = Vec::new();
     stream.take(u64::from(u32::from_be_bytes(length)).min(MAX_REPLY)).read_to_end(&mut reply).ok()?;
-    let mut reader = Reader::new(&reply);
-    let named = reader.u8().ok()? == EXTENSION_RESPONSE && reader.string().ok()? == INVENTORY.as_bytes();
-    named.then(|| reader.string().ok().map(<[u8]>::to_vec))?
+    Some(reply)
 }
 
 /// Looks at the modules of the configuration without logging in.

@@ -11,6 +11,8 @@ use super::wire::Reader;
 /// The private extension by which `hardkey list` asks a running agent for its inventory.
 //= RFC 9987 section 5.8: Implementation-specific extensions MUST be suffixed by the implementation domain
 pub const INVENTORY: &str = "inventory@hardkey.github.io";
+/// The private extension by which `hardkey release` has a running agent forget PINs and end logins.
+pub const RELEASE: &str = "release@hardkey.github.io";
 
 //= RFC 9987 section 8.1.1: These message numbers MAY be used by an implementation supporting the legacy protocol but
 //= MUST NOT be reused otherwise.
@@ -69,6 +71,8 @@ pub enum Request<'a> {
     SessionBind(Result<SessionBind<'a>, Malformed>),
     /// The inventory that `hardkey list` shows.
     Inventory,
+    /// Forget the PINs of tokens and end the logins; the keys stay.
+    Release,
     /// An extension that this agent does not know.
     UnknownExtension {
         /// Its name.
@@ -143,6 +147,7 @@ impl<'a> Request<'a> {
                 "query" => Self::Query,
                 session_bind::NAME => Self::SessionBind(SessionBind::parse(reader)),
                 INVENTORY => Self::Inventory,
+                RELEASE => Self::Release,
                 name => Self::UnknownExtension { name },
             },
             //= RFC 9987 section 8.1.1: Message number 0 is also reserved and MUST NOT be used.

@@ -45,7 +45,13 @@ impl Module {
     pub(super) fn load(path: &Path) -> Result<Self, ModuleFault> {
         let context = Pkcs11::new(path).map_err(|error| fault::new(FaultKind::NotAModule, error.to_string()))?;
         let raw = RawModule::load(path).map_err(|text| fault::new(FaultKind::NotAModule, text))?;
-        context.initialize(CInitializeArgs::new(CInitializeFlags::empty())).map_err(fault::of)?;
+        let initialize = |flags| context.initialize(CInitializeArgs::new(flags));
+        match initialize(CInitializeFlags::empty()) {
+            // p11-kit's client: it takes arguments without a way to lock for a wish that it cannot fulfil.
+            Err(Error::Pkcs11(RvError::CantLock, _)) => initialize(CInitializeFlags::OS_LOCKING_OK),
+            result => result,
+        }
+        .map_err(fault::of)?;
         Ok(Self { sessions: HashMap::new(), context, raw, occupied: Vec::new() })
     }
 
