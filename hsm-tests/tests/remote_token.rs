@@ -36,7 +36,10 @@ impl Server {
 
     fn stop(&mut self) {
         if let Some(mut running) = self.running.take() {
+            // Each connection has a process of its own.
+            let connections = hsm_tests::children(running.pid());
             hsm_tests::kill(running.pid());
+            connections.into_iter().for_each(hsm_tests::kill);
             running.ends(SOON);
         }
     }
@@ -56,8 +59,8 @@ fn logins_messages_and_ten_at_once_are_signed() {
     let home = Home::new();
     let server = Server::new(&home);
     let agent = Agent::with(&home).module(server.module()).start();
+    let sshd = Sshd::start(&home, server.token.publics());
     for key in server.token.publics() {
-        let sshd = Sshd::start(&home, [key]);
         sshd.login(&agent, key).succeeds();
         agent.signs(key).run().succeeds();
     }
