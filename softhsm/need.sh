@@ -28,6 +28,8 @@ look_for() {
     putty-tools) command -v plink && command -v puttygen ;;
     python3-asyncssh) /usr/bin/python3 -W ignore -c 'import asyncssh' ;;
     python3-paramiko) /usr/bin/python3 -W ignore -c 'import paramiko' ;;
+    busybox-static) [ -x /bin/busybox ] ;;
+    qemu-system-x86) command -v qemu-system-x86_64 ;;
     fido2-tools) command -v fido2-token ;;
     libclang-dev) exists /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* ;;
     umockdev) command -v umockdev-run ;;

@@ -12,4 +12,15 @@ pub struct Errand {
     pub purpose: String,
     /// The process that asks; none when it is not known, or when the agent acts on its own.
     pub asker: Option<ProcessId>,
+    /// What the key's device is to demand of the person.
+    pub demands: Demands,
+}
+
+/// What a key's device demands of the person before it signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Demands {
+    /// A touch.
+    pub touch: bool,
+    /// The PIN, typed for this signature, whatever was typed before.
+    pub pin: bool,
 }
