@@ -38,6 +38,8 @@ look_for() {
     libc6-dev) [ -e /usr/include/stdio.h ] ;;
     opensc) command -v pkcs11-tool && exists /usr/lib*/pkcs11-spy.so /usr/lib*/*/pkcs11-spy.so ;;
     opensc-pkcs11) exists /usr/lib*/opensc-pkcs11.so /usr/lib*/*/opensc-pkcs11.so ;;
+    p11-kit) command -v p11-kit && [ -x /usr/libexec/p11-kit/p11-kit-server ] ;;
+    p11-kit-modules) exists /usr/lib*/pkcs11/p11-kit-client.so /usr/lib*/*/pkcs11/p11-kit-client.so ;;
     pcscd) [ -x /usr/sbin/pcscd ] ;;
     vsmartcard-vpcd) exists /usr/lib*/pcsc/drivers/serial/libifdvpcd.so ;;
     ykcs11) exists /usr/lib*/libykcs11.so /usr/lib*/*/libykcs11.so ;;

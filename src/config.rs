@@ -5,6 +5,7 @@
 pub mod administrator;
 mod audit;
 mod listen;
+mod pin;
 mod rules;
 pub(crate) mod values;
 
@@ -24,6 +25,7 @@ use crate::backend::pkcs11::{ModuleSpec, Selector};
 use crate::policy::{Policy, Preset};
 pub use audit::{AuditConfig, AuditPath};
 pub use listen::{ExtraListener, Label, ListenConfig};
+pub use pin::PinConfig;
 use rules::{Defaults, Forwarding, KeySection, ProcessSection, RuleSection, Sections, Source};
 
 /// A file that is longer than this is not read, in octets.
@@ -110,35 +112,6 @@ pub struct ModuleConfig {
     #[serde(default)]
     pub env: BTreeMap<String, String>,
 }
-
-/// `pin = "ask"` or `pin = { file = "…" }`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "toml::Value")]
-pub enum PinConfig {
-    /// A person is asked at the first signature.
-    Ask,
-    /// The first line of a file.
-    File(PathBuf),
-}
-
-impl TryFrom<toml::Value> for PinConfig {
-    type Error = &'static str;
-
-    fn try_from(value: toml::Value) -> Result<Self, Self::Error> {
-        match &value {
-            toml::Value::String(word) if word == "ask" => Ok(Self::Ask),
-            toml::Value::Table(table) if table.len() == 1 => match table.get("file") {
-                Some(toml::Value::String(path)) if Path::new(path).is_absolute() => Ok(Self::File(path.into())),
-                Some(_) => Err("the PIN's file has to be an absolute path"),
-                None => Err(PIN_FORMS),
-            },
-            // Whatever it is, it may be a PIN, and is not repeated.
-            _ => Err(PIN_FORMS),
-        }
-    }
-}
-
-const PIN_FORMS: &str = "a PIN does not belong in this file; write pin = \"ask\" or pin = { file = \"/path\" }";
 
 /// `[prompt]`
 #[derive(Debug, Default, Deserialize)]
@@ -285,11 +258,8 @@ impl ModuleConfig {
             deadline: self.timeout.map(|timeout| Duration::from_secs(timeout.0.into())),
             workers: self.workers.map(usize::from),
             keys: self.keys.iter().map(|key| key.0.clone()).collect(),
-            pin: match &self.pin {
-                None => default_pin.clone(),
-                Some(PinConfig::Ask) => PinSource::Ask,
-                Some(PinConfig::File(path)) => PinSource::File(path.clone()),
-            },
+            pin: self.pin.as_ref().and_then(PinConfig::source).unwrap_or_else(|| default_pin.clone()),
+            cache: self.pin.as_ref().map(|pin| pin.cache).unwrap_or_default(),
             ..ModuleSpec::default()
         }
     }

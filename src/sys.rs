@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use zeroize::Zeroize as _;
 
 /// Which side of a fork this is.
 pub enum Forked {
@@ -145,3 +146,58 @@ pub(crate) fn peer_pidfd(socket: impl AsFd) -> io::Result<OwnedFd> {
     // SAFETY: on success the kernel has installed a new descriptor, close-on-exec, that nobody else knows of.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+/// Octets in pages of their own: never written to swap as far as the system's limit of locked memory allows, in no core file, overwritten
+/// when dropped.
+pub struct LockedOctets {
+    start: std::ptr::NonNull<u8>,
+    pages: usize,
+    length: usize,
+}
+
+impl LockedOctets {
+    /// Copies octets there.
+    ///
+    /// # Errors
+    /// There is no memory. That it cannot be locked is no error: a PIN that cannot be kept would be asked for at each use.
+    pub fn new(octets: &[u8]) -> io::Result<Self> {
+        let pages = octets.len().max(1);
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: asks for new pages anywhere; nothing that exists is touched.
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), pages, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
+        let start = if start == libc::MAP_FAILED { None } else { std::ptr::NonNull::new(start.cast::<u8>()) };
+        let start = start.ok_or_else(io::Error::last_os_error)?;
+        // SAFETY: these pages were mapped just now, with this length.
+        unsafe { libc::mlock(start.as_ptr().cast(), pages) };
+        // SAFETY: as above.
+        unsafe { libc::madvise(start.as_ptr().cast(), pages, libc::MADV_DONTDUMP) };
+        let mut locked = Self { start, pages, length: octets.len() };
+        locked.all().copy_from_slice(octets);
+        Ok(locked)
+    }
+
+    /// The octets.
+    pub fn expose(&self) -> &[u8] {
+        // SAFETY: the pages are mapped as long as this value lives, and `length` of their octets were written.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+
+    fn all(&mut self) -> &mut [u8] {
+        // SAFETY: the pages are mapped as long as this value lives, nobody else knows of them, and new pages are zero.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+    }
+}
+
+impl Drop for LockedOctets {
+    fn drop(&mut self) {
+        self.all().zeroize();
+        // SAFETY: mapped by `new` with this length, and borrowed by nobody any more. Unmapping unlocks.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.pages) };
+    }
+}
+
+// SAFETY: the pages belong to this value alone, and are written only while it is borrowed mutably.
+unsafe impl Send for LockedOctets {}
+// SAFETY: as above; shared borrows only read.
+unsafe impl Sync for LockedOctets {}

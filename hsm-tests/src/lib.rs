@@ -51,5 +51,5 @@ pub use publickey::PublicKey;
 pub use run::{Outcome, Task};
 pub use rustix::process::Signal;
 pub use sshd::Sshd;
-pub use token::{Key, Token, soft_security_key};
+pub use token::{Key, Token, library, soft_security_key};
 pub use wait::{SOON, until, until_some};

@@ -200,6 +200,15 @@ pub fn soft_security_key() -> PathBuf {
     path
 }
 
+/// A shared object below one of the folders for libraries, from this package of Debian.
+///
+/// # Panics
+/// When it is missing; the text says what to install.
+#[must_use]
+pub fn library(name: &str, package: &str) -> PathBuf {
+    find(&[name], package)
+}
+
 fn softhsm_library() -> PathBuf {
     find(&["softhsm/libsofthsm2.so", "pkcs11/libsofthsm2.so"], "softhsm2")
 }

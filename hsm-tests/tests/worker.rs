@@ -120,3 +120,17 @@ fn the_process_list_shows_which_module_a_worker_has() {
     assert!(shown.contains("softhsm2"), "{shown}");
     assert!(!shown.contains(token.pin()), "{shown}");
 }
+
+#[test]
+fn a_worker_can_gain_no_rights() {
+    if stock_cannot("show its workers") {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "token", &[Key::P256]);
+    let agent = Agent::with(&home).module(Module::of(&token)).start();
+    agent.signs(token.public(Key::P256)).run().succeeds();
+    let worker = agent.workers()[0];
+    let status = fs::read_to_string(format!("/proc/{}/status", worker.as_raw_pid())).expect("the worker's status");
+    assert!(status.lines().any(|line| line.split_whitespace().eq(["NoNewPrivs:", "1"])), "{status}");
+}

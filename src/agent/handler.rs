@@ -28,7 +28,7 @@ use crate::protocol::constraint::Constraints;
 use crate::protocol::private_key::Secret;
 use crate::protocol::public_key::PublicKey;
 use crate::protocol::reply;
-use crate::protocol::request::{Add, AddProvider, EXPLAIN, INVENTORY, Request};
+use crate::protocol::request::{Add, AddProvider, EXPLAIN, INVENTORY, RELEASE, Request};
 use crate::protocol::session_bind::SessionBind;
 use crate::text;
 
@@ -150,6 +150,7 @@ impl<'a> Handler<'a> {
             Request::Inventory => Ok(self.inventory().await),
             Request::Approvals(revoke) => Ok(self.approvals(revoke)),
             Request::Explain => Ok(self.explain().await),
+            Request::Release => Ok(self.release()),
             Request::UnknownExtension { name } => {
                 //= RFC 9987 section 5.8: An agent that does not support extensions of the supplied type MUST reply with
                 //= an empty SSH_AGENT_FAILURE message.
@@ -244,6 +245,17 @@ impl<'a> Handler<'a> {
             return Reply::Fixed(reply::EXTENSION_FAILURE);
         }
         Reply::Own(reply::document(EXPLAIN, &explanation::encode(self.agent, self.origin.number()).await))
+    }
+
+    /// Forgets the PINs of tokens and ends the logins.
+    fn release(&self) -> Reply {
+        // It takes away nothing but convenience; yet a forwarding host is not to wear people out with questions.
+        if !self.origin.is_own_program() {
+            return Reply::Fixed(reply::EXTENSION_FAILURE);
+        }
+        self.agent.providers.release();
+        tracing::info!("the PINs of tokens are forgotten, and their logins ended");
+        Reply::Own(reply::document(RELEASE, &[]))
     }
 
     async fn judge_management(&mut self, account: &mut Account) -> Result<(), Refused> {

@@ -115,6 +115,7 @@ async fn serve(options: Options, surroundings: &Surroundings, begun: Begun, mut 
         let reloads = options.reloads && !process::has_terminal();
         if reloads {
             reload.on_demand();
+            agent.providers.release();
         }
         reloads
     };

@@ -186,6 +186,19 @@ impl PinSource {
     }
 }
 
+/// How long a PIN is kept that the token accepted. Whatever is said here, it is forgotten when the token is pulled or refuses it, when the
+/// machine slept, and when the agent is locked or told to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PinCache {
+    /// For one signature.
+    Never,
+    /// For this long, on [`crate::clock`].
+    For(std::time::Duration),
+    /// Until the token is pulled.
+    #[default]
+    UntilRemoval,
+}
+
 /// How often the outcome of presenting one PIN may stay unknown, because the module hung or crashed over it, before it counts as refused.
 /// Most cards lock at the third wrong PIN.
 const MOST_DOUBTS: u8 = 2;

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::errand::Errand;
 use crate::keyring::Keyring;
 use crate::pattern::PatternList;
-use crate::protocol::request::{EXTENSION, INVENTORY};
+use crate::protocol::request::{EXTENSION, INVENTORY, RELEASE};
 use crate::protocol::wire::{Put as _, Reader};
 
 const EXTENSION_FAILURE: u8 = 28;
@@ -48,6 +48,14 @@ pub(super) fn ask_running(extension: &str, content: &[u8]) -> Result<Vec<u8>, St
             socket.display()
         ),
     })
+}
+
+/// Has the running agent forget PINs and end logins.
+///
+/// # Errors
+/// There is none, or it refused.
+pub(super) fn release() -> Result<(), String> {
+    ask_running(RELEASE, &[]).map(drop)
 }
 
 /// Why there is no answer.

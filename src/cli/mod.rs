@@ -35,6 +35,8 @@ enum Command {
     Agent(agent::Arguments),
     /// List keys with their token, slot, algorithm and state
     List(list::Arguments),
+    /// Have the agent forget the PINs of tokens and end its logins
+    Release,
     /// Print public keys as lines for authorized_keys
     Pub(public::Arguments),
     /// List the approvals that hold for a while, or revoke them
@@ -81,6 +83,7 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Agent(arguments) => agent::run(arguments, agent::Mode::Hardkey),
+        Command::Release => client::release().map(|()| ExitCode::SUCCESS).map_err(Failure::from),
         Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
         Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
         Command::Approvals(arguments) => approvals::run(&arguments).map_err(Failure::from),

@@ -11,6 +11,8 @@ use super::wire::{Put as _, Reader};
 /// The private extension by which `hardkey list` asks a running agent for its inventory.
 //= RFC 9987 section 5.8: Implementation-specific extensions MUST be suffixed by the implementation domain
 pub const INVENTORY: &str = "inventory@hardkey.github.io";
+/// The private extension by which `hardkey release` has a running agent forget PINs and end logins.
+pub const RELEASE: &str = "release@hardkey.github.io";
 
 /// The private extension by which `hardkey approvals` lists and revokes approvals.
 pub const APPROVALS: &str = "approvals@hardkey.github.io";
@@ -74,6 +76,8 @@ pub enum Request<'a> {
     SessionBind(Result<SessionBind<'a>, Malformed>),
     /// The inventory that `hardkey list` shows.
     Inventory,
+    /// Forget the PINs of tokens and end the logins; the keys stay.
+    Release,
     /// The approvals that hold for a while: to be listed, or revoked first.
     Approvals(Revoke),
     /// The account that `hardkey explain` shows.
@@ -189,6 +193,7 @@ impl<'a> Request<'a> {
                 "query" => Self::Query,
                 session_bind::NAME => Self::SessionBind(SessionBind::parse(reader)),
                 INVENTORY => Self::Inventory,
+                RELEASE => Self::Release,
                 APPROVALS => Self::Approvals(Revoke::parse(&mut reader)?),
                 EXPLAIN => Self::Explain,
                 name => Self::UnknownExtension { name },

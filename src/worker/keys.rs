@@ -6,7 +6,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
 use cryptoki::session::Session;
 
 use super::{fault, public};
-use crate::ipc::{KeySeen, ModuleFault};
+use crate::ipc::{FaultKind, KeySeen, ModuleFault};
 use crate::protocol::public_key::KeyMaterial;
 
 /// One public half, from a public key object or a certificate.
@@ -139,14 +139,24 @@ fn private_keys(session: &Session) -> Result<Vec<Private>, ModuleFault> {
         .collect())
 }
 
-/// The attributes of all objects of a class. An object whose attributes cannot be read is left out: one odd object must not hide the rest.
+/// The attributes of all objects of a class. An object whose attributes cannot be read is left out: one odd object must not hide the rest. But
+/// what failed because the token or the session went, or failed once only, says nothing of the object.
 fn objects(
     session: &Session,
     class: ObjectClass,
     wanted: &[AttributeType],
 ) -> Result<Vec<Vec<Attribute>>, ModuleFault> {
     let handles = session.find_objects(&[Attribute::Class(class)]).map_err(fault::of)?;
-    Ok(handles.into_iter().filter_map(|handle| session.get_attributes(handle, wanted).ok()).collect())
+    let mut found = Vec::with_capacity(handles.len());
+    for handle in handles {
+        let read = session.get_attributes(handle, wanted).or_else(|_| session.get_attributes(handle, wanted));
+        match read.map_err(fault::of) {
+            Ok(attributes) => found.push(attributes),
+            Err(fault) if matches!(fault.kind, FaultKind::SessionLost | FaultKind::TokenGone) => return Err(fault),
+            Err(_) => {}
+        }
+    }
+    Ok(found)
 }
 
 fn id(attributes: &[Attribute]) -> Vec<u8> {

@@ -25,7 +25,8 @@ pub(super) struct Module {
     // Before `context`, so that sessions close before the library does.
     sessions: HashMap<TokenName, Open>,
     context: Pkcs11,
-    raw: RawModule,
+    /// None where `cryptoki` has the module to itself.
+    raw: Option<RawModule>,
     /// The slots that held a token at the last look.
     occupied: Vec<Slot>,
 }
@@ -45,7 +46,14 @@ impl Module {
     pub(super) fn load(path: &Path) -> Result<Self, ModuleFault> {
         let context = Pkcs11::new(path).map_err(|error| fault::new(FaultKind::NotAModule, error.to_string()))?;
         let raw = RawModule::load(path).map_err(|text| fault::new(FaultKind::NotAModule, text))?;
-        context.initialize(CInitializeArgs::new(CInitializeFlags::empty())).map_err(fault::of)?;
+        let initialize = |flags| context.initialize(CInitializeArgs::new(flags));
+        match initialize(CInitializeFlags::empty()) {
+            // p11-kit's client: it takes arguments without a way to lock for a wish that it cannot fulfil.
+            Err(Error::Pkcs11(RvError::CantLock, _)) => initialize(CInitializeFlags::OS_LOCKING_OK),
+            result => result,
+        }
+        .map_err(fault::of)?;
+        let raw = Some(raw).filter(RawModule::is_initialized);
         Ok(Self { sessions: HashMap::new(), context, raw, occupied: Vec::new() })
     }
 
@@ -169,6 +177,15 @@ impl Module {
             }
             check_tries(&info, false)?;
         }
+        let Some(raw) = &self.raw else {
+            // No login fits between the two halves of this, and it asks for the length first.
+            return match pin {
+                None => open.session.sign(&ck_mechanism(mechanism), handle, input).map_err(fault::of),
+                Some(_) => {
+                    Err(fault::new(FaultKind::Other, "keys that want the PIN each time cannot be used by this module"))
+                }
+            };
+        };
         open.session.sign_init(&ck_mechanism(mechanism), handle).map_err(fault::of)?;
         if let Some(pin) = pin
             && let Err(error) = user_login(&open.session, UserType::ContextSpecific, Some(pin))
@@ -182,7 +199,7 @@ impl Module {
             let slot = open.slot;
             return Err(refused(&self.context, slot, token, fault::of(error)));
         }
-        self.raw.sign(&open.session, input).map_err(fault::of_sign)
+        raw.sign(&open.session, input).map_err(fault::of_sign)
     }
 
     /// Forgets what a failure made worthless, so that the next call starts afresh.

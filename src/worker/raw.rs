@@ -7,7 +7,7 @@ use std::path::Path;
 use std::ptr;
 
 use cryptoki::session::Session;
-use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CK_ULONG, CKR_OK};
+use cryptoki_sys::{CK_FUNCTION_LIST, CK_INFO, CK_RV, CK_ULONG, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_OK};
 
 /// The longest signature a token can answer here, in octets: RSA with 8192 bits.
 const LONGEST: usize = 1024;
@@ -31,6 +31,17 @@ impl RawModule {
             return Err(format!("C_GetFunctionList answered {rv:#x}"));
         }
         Ok(Self { list, _library: library })
+    }
+
+    /// Whether this list is about the module that `cryptoki` initialised. p11-kit's client makes each caller of `C_GetFunctionList` a module of
+    /// its own.
+    pub(super) fn is_initialized(&self) -> bool {
+        // SAFETY: `load` checked that the list is there, and the library that holds it is still open.
+        let Some(function) = (unsafe { (*self.list).C_GetInfo }) else { return true };
+        let mut info = std::mem::MaybeUninit::<CK_INFO>::zeroed();
+        // SAFETY: `info` is a valid place for the answer, which is not read.
+        let rv = unsafe { function(info.as_mut_ptr()) };
+        rv != CKR_CRYPTOKI_NOT_INITIALIZED
     }
 
     /// Ends the signature that `C_SignInit` began in `session`, with one `C_Sign`.

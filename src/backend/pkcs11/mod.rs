@@ -27,7 +27,7 @@ pub use key::TokenKey;
 pub use token::Token;
 
 use super::People;
-use super::pin::{PinError, PinSource, RefusedPins};
+use super::pin::{PinCache, PinError, PinSource, RefusedPins};
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::ipc::{Answer, Call, KeyName, KeySeen, TokenName, TokenSeen};
 use crate::protocol::public_key::PublicKey;
@@ -56,6 +56,8 @@ pub struct ModuleSpec {
     pub keys: Vec<Selector>,
     /// Where the PIN comes from, for the one token of this module that wants one.
     pub pin: PinSource,
+    /// How long a PIN is kept.
+    pub cache: PinCache,
     /// Tokens that share [`Self::pin`] with those of other modules.
     pub claimants: Claimants,
 }
@@ -197,7 +199,7 @@ impl Module {
                 Some(known) => changed |= known.arrives(seen),
                 None => {
                     let source = self.pin_source(&seen);
-                    let token = Token::new(Arc::downgrade(self), seen, source);
+                    let token = Token::new(Arc::downgrade(self), seen, source, self.spec.cache);
                     tracing::info!(token = token.label(), "token found");
                     tokens.insert(token.name().clone(), Arc::new(token));
                     changed = true;
@@ -217,6 +219,12 @@ impl Module {
             self.keys_changed();
         }
         Ok(changed)
+    }
+
+    /// Forgets the PINs whose time is over.
+    fn forget_expired(&self) {
+        let tokens: Vec<Arc<Token>> = self.tokens().values().cloned().collect();
+        tokens.iter().for_each(|token| token.forget_if_expired());
     }
 
     /// The module is out of reach, and with it every token.

@@ -156,6 +156,7 @@ async fn follow(watched: Weak<Module>) {
         let _ = tokio::time::timeout(pause, presence.nudge.notified()).await;
         let Some(module) = watched.upgrade() else { return };
         module.notice_suspend();
+        module.forget_expired();
         let start = Instant::now();
         let fresh = !module.sees_insertions() && start >= fresh_due;
         let looked = module.look_again(fresh).await;

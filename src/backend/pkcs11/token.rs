@@ -12,7 +12,7 @@ use super::pool::Lease;
 use super::silence::broken_by_notice;
 use super::unlock::PinState;
 use crate::backend::SignError;
-use crate::backend::pin::{Pin, PinError, PinSource, TriesLeft};
+use crate::backend::pin::{Pin, PinCache, PinError, PinSource, TriesLeft};
 use crate::errand::Errand;
 use crate::ipc::{
     Answer, Call, FaultKind, KeyName, KeySeen, Mechanism, ModuleFault, SecretOctets, TokenName, TokenSeen,
@@ -28,6 +28,9 @@ pub struct Token {
     pub(super) shows_all: AtomicBool,
     departure: Notify,
     pub(super) source: PinSource,
+    cache: PinCache,
+    /// Held for a whole signature where each one asks for its own PIN.
+    alone: tokio::sync::Mutex<()>,
     pin: Mutex<PinState>,
     /// Held while one request asks for the PIN; the others wait for its outcome instead of asking too.
     pub(super) asking: tokio::sync::Mutex<()>,
@@ -58,7 +61,7 @@ pub(super) struct Work {
 }
 
 impl Token {
-    pub(super) fn new(module: Weak<Module>, seen: TokenSeen, source: PinSource) -> Self {
+    pub(super) fn new(module: Weak<Module>, seen: TokenSeen, source: PinSource, cache: PinCache) -> Self {
         Self {
             name: seen.name.clone(),
             module,
@@ -67,6 +70,8 @@ impl Token {
             shows_all: AtomicBool::new(false),
             departure: Notify::new(),
             source,
+            cache,
+            alone: tokio::sync::Mutex::default(),
             pin: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             gate: tokio::sync::Mutex::default(),
@@ -141,6 +146,11 @@ impl Token {
         let module = self.module()?;
         module.presence.used();
         module.notice_suspend();
+        self.forget_if_expired();
+        let _once = match self.cache {
+            PinCache::Never => Some(Once { _alone: self.alone.lock().await, token: self }),
+            _ => None,
+        };
         let work = Arc::new(work);
         let mut fresh_start_left = true;
         let mut return_left = true;
@@ -177,6 +187,20 @@ impl Token {
                 }
                 Err(attempt) => return Err(attempt.error),
             }
+        }
+    }
+
+    /// Forgets the PIN if its time is over.
+    pub(super) fn forget_if_expired(&self) {
+        let is_over = match self.cache {
+            PinCache::For(time) => self.pin(|pin| pin.is_older_than(time)),
+            // One that a request left behind which did not wait for its signature.
+            PinCache::Never => self.alone.try_lock().is_ok() && self.pin(|pin| pin.is_accepted()),
+            PinCache::UntilRemoval => false,
+        };
+        if is_over {
+            tracing::info!(token = self.label(), "the time of its PIN is over");
+            self.forget_pin();
         }
     }
 
@@ -290,6 +314,18 @@ impl Token {
 
     pub(super) fn pin<R>(&self, with: impl FnOnce(&mut PinState) -> R) -> R {
         with(&mut self.pin.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// One signature with a PIN of its own: whatever comes of it, the PIN is forgotten and the login ended.
+struct Once<'a> {
+    _alone: tokio::sync::MutexGuard<'a, ()>,
+    token: &'a Token,
+}
+
+impl Drop for Once<'_> {
+    fn drop(&mut self) {
+        self.token.forget_pin();
     }
 }
 

@@ -9,14 +9,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
 
 use super::error::TokenError;
 use super::pool::Lease;
 use super::token::{Attempt, Token, octets};
 use crate::backend::SignError;
 use crate::backend::pin::{Pin, PinError, PinQuestion, TriesLeft, is_same};
+use crate::clock;
 use crate::errand::Errand;
 use crate::ipc::{Answer, Call, FaultKind, TokenSeen};
+use crate::sys::LockedOctets;
 
 /// How often in a row the outcome of presenting an accepted PIN may stay unknown before the PIN is forgotten. It was right a while ago, so
 /// only somebody who changed it elsewhere in the meantime would lose tries by this.
@@ -29,7 +34,9 @@ const MOST_MISMATCHES: u8 = 3;
 #[derive(Default)]
 pub(super) struct PinState {
     /// The token accepted it, and has not refused it since.
-    accepted: Option<Arc<Pin>>,
+    accepted: Option<LockedOctets>,
+    /// When that was first, on [`crate::clock`].
+    since: Duration,
     doubts: u8,
     mismatches: u8,
     /// How many questions ended without a PIN, and how the last one did.
@@ -40,6 +47,15 @@ pub(super) struct PinState {
 impl PinState {
     pub(super) const fn is_accepted(&self) -> bool {
         self.accepted.is_some()
+    }
+
+    pub(super) fn is_older_than(&self, time: Duration) -> bool {
+        self.is_accepted() && clock::now().saturating_sub(self.since) >= time
+    }
+
+    /// A copy, for as long as the call takes that needs it.
+    fn accepted(&self) -> Option<Arc<Pin>> {
+        self.accepted.as_ref().map(|pin| Arc::new(pin.expose().to_vec().into()))
     }
 }
 
@@ -151,7 +167,7 @@ impl Token {
             let module = token.module()?;
             let mut lease = module.pool.take().await?;
             let _gate = token.gate.lock().await;
-            if let Some(accepted) = token.pin(|state| state.accepted.clone()) {
+            if let Some(accepted) = token.pin(|state| state.accepted()) {
                 return token.compare(&accepted, &pin);
             }
             if !by_person && module.refused.contains(token.name(), &pin) {
@@ -192,8 +208,8 @@ impl Token {
             return Ok(None);
         }
         let forgotten = || PinError::Forgotten { token: self.label() };
-        let accepted = self
-            .pin(|state| state.accepted.clone().ok_or_else(|| state.last_failure.clone().unwrap_or_else(forgotten)));
+        let accepted =
+            self.pin(|state| state.accepted().ok_or_else(|| state.last_failure.clone().unwrap_or_else(forgotten)));
         accepted.map(Some).map_err(Attempt::harmless)
     }
 
@@ -238,13 +254,15 @@ impl Token {
     /// Records what came of presenting a PIN. To be called with the gate held, before it is released.
     pub(super) fn note_outcome(&self, pin: &Arc<Pin>, answer: &Result<Answer, TokenError>) {
         let Ok(module) = self.module() else { return };
-        let was_accepted = self.pin(|state| state.accepted.as_ref().is_some_and(|accepted| Arc::ptr_eq(accepted, pin)));
+        let was_accepted = self.pin(|state| state.accepted().is_some_and(|accepted| is_same(&accepted, pin)));
         match answer {
             Ok(Answer::LoggedIn(_) | Answer::Signature(_)) => {
                 module.refused.clear(self.name());
                 self.pin(|state| {
-                    *state =
-                        PinState { accepted: Some(Arc::clone(pin)), failures: state.failures, ..PinState::default() };
+                    let known = state.accepted.take().filter(|_| was_accepted);
+                    let since = if known.is_some() { state.since } else { clock::now() };
+                    let accepted = known.or_else(|| LockedOctets::new(pin.expose_secret()).ok());
+                    *state = PinState { accepted, since, failures: state.failures, ..PinState::default() };
                 });
             }
             Ok(Answer::Failed(fault)) if matches!(fault.kind, FaultKind::PinIncorrect | FaultKind::PinLocked) => {

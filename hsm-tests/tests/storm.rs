@@ -1,0 +1,151 @@
+//! Faults without end: whatever a module does, every client is answered, nobody else notices, and afterwards all is well.
+//!
+//! Left out are faults of `C_Login` itself: what became of a PIN there is not known, and an unattended PIN whose fate stayed unknown twice is
+//! not presented again, on purpose.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hsm_tests::{Agent, Client, FaultyToken, Home, Key, KeyFile, PublicKey, resident_memory, stock_cannot};
+
+const FAULTS: usize = 1000;
+/// The same storm each time.
+const SEED: u64 = 0x5eed_0f57_0a11_5eed;
+const FUNCTIONS: [&str; 11] = [
+    "C_Initialize",
+    "C_GetSlotList",
+    "C_GetSlotInfo",
+    "C_GetTokenInfo",
+    "C_OpenSession",
+    "C_GetSessionInfo",
+    "C_FindObjectsInit",
+    "C_FindObjects",
+    "C_GetAttributeValue",
+    "C_SignInit",
+    "C_Sign",
+];
+const VALUES: [&str; 10] = [
+    "GENERAL_ERROR",
+    "FUNCTION_FAILED",
+    "HOST_MEMORY",
+    "DEVICE_ERROR",
+    "DEVICE_MEMORY",
+    "DEVICE_REMOVED",
+    "SESSION_HANDLE_INVALID",
+    "TOKEN_NOT_PRESENT",
+    "OBJECT_HANDLE_INVALID",
+    "OPERATION_ACTIVE",
+];
+const OF_THE_TOKEN: [&str; 4] = ["removed", "session-lost", "logged-out", "stale"];
+const OF_SIGNATURES: [&str; 5] = ["garbage", "length -1", "length +4", "length 0", "length unavailable"];
+/// A signature waits for the longest fault, the module's time limit, and for a worker or two to start.
+const ANSWERED: Duration = Duration::from_secs(20);
+
+/// Numbers that look random and are not (xorshift64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(limit).expect("a small number")).expect("a small number")
+    }
+
+    fn one_of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+        choices[self.below(choices.len())]
+    }
+
+    /// A fault, as a line of the rules.
+    fn fault(&mut self) -> String {
+        match self.below(100) {
+            0..=54 => format!("{} return CKR_{} times 1", self.one_of(&FUNCTIONS), self.one_of(&VALUES)),
+            55..=69 => format!("C_Sign {} times 1", self.one_of(&OF_SIGNATURES)),
+            70..=81 => format!("token {}", self.one_of(&OF_THE_TOKEN)),
+            82..=87 => format!("{} delay 20ms times 3", self.one_of(&FUNCTIONS)),
+            88..=98 => format!("{} {} times 1", self.one_of(&FUNCTIONS), self.one_of(&["crash", "abort", "exit 0"])),
+            _ => format!("{} hang times 1", self.one_of(&FUNCTIONS)),
+        }
+    }
+}
+
+/// What others do meanwhile, until they are told to stop; how often it was done.
+struct Bystanders {
+    stop: AtomicBool,
+    signatures: AtomicUsize,
+    lists: AtomicUsize,
+}
+
+impl Bystanders {
+    fn sign(&self, mut client: Client, key: &PublicKey) {
+        while !self.stop.load(Ordering::Relaxed) {
+            let start = Instant::now();
+            assert!(client.sign(&key.blob(), b"data", 0).is_some(), "a software key's signature is refused");
+            assert!(start.elapsed() < Duration::from_secs(5), "a software key waits {:?}", start.elapsed());
+            self.signatures.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn list(&self, mut client: Client) {
+        while !self.stop.load(Ordering::Relaxed) {
+            assert!(client.list().is_some(), "a list is refused");
+            self.lists.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn a_thousand_faults_in_a_row_do_no_lasting_harm() {
+    if stock_cannot("survive what modules do") {
+        return;
+    }
+    let home = Home::new();
+    let token = FaultyToken::new(&home, "token", &[Key::P256]);
+    let module = token.module().line("timeout = '1s'").line("workers = 2");
+    let agent = Agent::with(&home).as_stock().module(module).start();
+    let software = KeyFile::new(&home, "software");
+    agent.ssh_add([software.path()]).run().succeeds();
+    let blob = token.public(Key::P256).blob();
+    assert!(agent.client().sign(&blob, b"data", 0).is_some());
+
+    let bystanders = Bystanders { stop: AtomicBool::new(false), signatures: 0.into(), lists: 0.into() };
+    let (mut served, mut refused, mut memory) = (0_usize, 0_usize, 0);
+    thread::scope(|scope| {
+        let (signer, lister) = (agent.client(), agent.client());
+        let others =
+            [scope.spawn(|| bystanders.sign(signer, software.public())), scope.spawn(|| bystanders.list(lister))];
+        let (mut client, mut other) = (agent.client(), agent.client());
+        let mut dice = Dice(SEED);
+        for number in 0..FAULTS {
+            let fault = dice.fault();
+            token.set(&fault);
+            let start = Instant::now();
+            let both = thread::scope(|pair| {
+                let second = pair.spawn(|| other.sign(&blob, b"more data", 0).is_some());
+                [client.sign(&blob, b"data", 0).is_some(), second.join().expect("an answer")]
+            });
+            for signed in both {
+                if signed { served += 1 } else { refused += 1 }
+            }
+            assert!(start.elapsed() < ANSWERED, "fault {number}, {fault:?}: answered after {:?}", start.elapsed());
+            if number == FAULTS / 4 {
+                memory = resident_memory(agent.pid());
+            }
+        }
+        bystanders.stop.store(true, Ordering::Relaxed);
+        for one in others {
+            one.join().expect("a bystander that noticed nothing");
+        }
+    });
+    let grown = resident_memory(agent.pid()).saturating_sub(memory);
+    assert!(grown < 4 << 20, "the agent grew by {grown} octets");
+    assert!(served > FAULTS / 2, "only {served} of {} signatures", served + refused);
+    assert!(refused > FAULTS / 10, "the faults hit nobody: {refused} of {} refused", served + refused);
+    assert!(bystanders.signatures.into_inner() > FAULTS && bystanders.lists.into_inner() > FAULTS);
+
+    token.clear();
+    assert!(agent.client().sign(&blob, b"data", 0).is_some(), "all is not well afterwards\n{}", home.logs());
+}
