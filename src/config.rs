@@ -15,7 +15,9 @@ use crate::backend::pkcs11::{ModuleSpec, Selector};
 use crate::policy::Preset;
 
 mod audit;
+mod fido;
 pub use audit::{AuditConfig, AuditPath};
+pub use fido::{FidoConfig, KeyPath};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +40,9 @@ pub struct Config {
     /// How decisions are recorded.
     #[serde(default)]
     pub audit: AuditConfig,
+    /// Keys on security keys.
+    #[serde(default)]
+    pub fido: FidoConfig,
 }
 
 /// `[listen]`

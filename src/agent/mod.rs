@@ -16,10 +16,12 @@ mod provider_policy;
 mod providers;
 mod question;
 mod running;
+mod security_keys;
 mod signing;
 pub mod socket;
 
 use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -71,6 +73,7 @@ pub struct Agent {
     unlocking: Semaphore,
     providers: Providers,
     fido: fido::Helpers,
+    residents: security_keys::Residents,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
     audit: Arc<Audit>,
@@ -96,6 +99,7 @@ impl Agent {
             preferences: Mutex::default(),
             unlocking: Semaphore::new(2),
             providers,
+            residents: security_keys::Residents::default(),
             fido: fido::Helpers {
                 devices: Arc::default(),
                 notices: Arc::clone(&consent) as _,
@@ -175,6 +179,13 @@ impl Agent {
     pub fn remove_all(&self) {
         self.providers.remove_all();
         self.keyring().clear();
+    }
+
+    /// Adds the keys whose files the configuration names.
+    fn add_security_keys(&self, files: &[PathBuf]) {
+        for identity in security_keys::configured(files, &self.fido) {
+            self.keyring().add(identity);
+        }
     }
 
     fn preset(&self) -> Preset {

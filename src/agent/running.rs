@@ -82,7 +82,9 @@ async fn serve(
     let _recording = Recording(Arc::clone(&audit));
     providers.refused_pins().tell(account::of_refused_pins(Arc::clone(&audit)));
     let policies = Policies::new(Policy::new(options.config.preset));
+    let keys: Vec<PathBuf> = options.config.fido.keys.iter().map(|key| key.0.clone()).collect();
     let agent = Agent::new(options.settings, policies, consent, assessor, keyring, providers, audit);
+    agent.add_security_keys(&keys);
     let _files: Vec<SocketFile> = forwards.iter().map(|socket| SocketFile::new(socket.path.clone(), false)).collect();
     for forward in forwards {
         let (agent, place) =
