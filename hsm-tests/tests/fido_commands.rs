@@ -1,8 +1,11 @@
 //! `hardkey fido`: keys and PINs on real firmware, with OpenSSH's tools as the judges of what was made.
 
 use std::fs;
+use std::time::Duration;
 
-use hsm_tests::{Agent, Askpass, FidoKey, Home, KeyFile, Outcome, Sshd, Task, UsbPorts, agent_binary, stock_cannot};
+use hsm_tests::{
+    Agent, Askpass, FidoKey, Home, KeyFile, Outcome, Signal, Sshd, Task, UsbPorts, agent_binary, signal, stock_cannot,
+};
 
 const PIN: &str = "246810";
 
@@ -139,6 +142,21 @@ fn the_pin_is_set_changed_and_a_wrong_one_costs_one_try() {
     let tokens = device.log().iter().filter(|line| line.contains("getToken")).count();
     fido(&ports, &["list", "--resident"]).input("1".repeat(64)).run().fails();
     assert_eq!(device.log().iter().filter(|line| line.contains("getToken")).count(), tokens);
+}
+
+#[test]
+fn an_interrupted_command_leaves_no_device_blinking() {
+    if stock_cannot("enrol keys by hardkey") {
+        return;
+    }
+    let home = Home::new();
+    let (ports, device) = plugged_in(&home);
+    device.presence("never");
+    let mut waiting = fido(&ports, &["enroll", "-f"]).arg(home.path("home/key")).start("waiting");
+    device.asks();
+    signal(waiting.pid(), Signal::INT);
+    assert_eq!(waiting.ends(Duration::from_secs(10)).code(), Some(1));
+    assert_eq!(device.count("cancelled"), 1, "{:?}", device.log());
 }
 
 #[test]

@@ -48,6 +48,7 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
         let devices = Devices::default();
+        terminal::end_questions_at_interrupts();
         let work = async {
             match arguments.command {
                 Command::List(arguments) => residents::list(&arguments, &devices).await,
