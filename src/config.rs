@@ -16,8 +16,10 @@ use crate::policy::Preset;
 
 mod audit;
 mod fido;
+mod listen;
 pub use audit::{AuditConfig, AuditPath};
 pub use fido::{FidoConfig, KeyPath};
+pub use listen::{ExtraListener, Label, ListenConfig};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -43,25 +45,6 @@ pub struct Config {
     /// Keys on security keys.
     #[serde(default)]
     pub fido: FidoConfig,
-}
-
-/// `[listen]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListenConfig {
-    /// Whatever arrives here is forwarded; for `ForwardAgent` in ssh_config.
-    pub forward: Option<PathBuf>,
-    /// More of the same kind, for containers and virtual machines.
-    #[serde(default)]
-    pub extra: Vec<ExtraListener>,
-}
-
-/// One `[[listen.extra]]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExtraListener {
-    /// The socket's path.
-    pub path: PathBuf,
 }
 
 /// One `[[module]]`.

@@ -81,7 +81,7 @@ fn every_option_is_in_the_manual() {
     }
     let home = Home::new();
     let manual = fs::read_to_string(root().join("docs/man/hardkey.1")).expect("the manual page");
-    for subcommand in ["agent", "list", "pub", "log"] {
+    for subcommand in ["agent", "list", "pub", "log", "approvals"] {
         let help = home.command(agent_binary()).args([subcommand, "--help"]).run().succeeds().stdout;
         let first = help.lines().filter_map(|line| line.split_whitespace().next());
         for option in

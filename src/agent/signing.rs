@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::account::Account;
+use super::asking::Asking;
 use super::handler::Handler;
+use super::policies::InForce;
 use super::question;
-use crate::audit::record::Consented;
 use crate::clock;
-use crate::consent::Dialog;
 use crate::errand::Errand;
 use crate::keyring::Identity;
 use crate::origin::classify::{Judgement, Origin};
@@ -46,9 +46,10 @@ impl Handler<'_> {
         account.key(&identity);
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
         self.agent.settings.websafe.permits(&identity.public, &payload)?;
-        let errand = Errand { purpose: question::purpose(&payload), asker: self.origin.peer().id() };
-        let policy = self.agent.policies.current().policy;
-        self.consent(&policy, &identity, &payload, &errand, account).await?;
+        let mut errand = Errand { purpose: question::purpose(&payload), asker: self.origin.peer().id() };
+        let InForce { policy, generation } = self.agent.policies.current();
+        let request = Asking { identity: &identity, payload: &payload, data: sign.data, generation };
+        self.consent(&policy, &request, &mut errand, account).await?;
         let wanted = Wanted { flags: sign.flags, sha1: policy.preset() == Preset::Openssh };
         let signature = identity.signer.sign(sign.data, wanted, &errand).await?;
         // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
@@ -69,12 +70,11 @@ impl Handler<'_> {
     async fn consent(
         &mut self,
         policy: &Policy,
-        identity: &Identity,
-        payload: &Payload<'_>,
-        errand: &Errand,
+        request: &Asking<'_>,
+        errand: &mut Errand,
         account: &mut Account,
     ) -> Result<(), Refused> {
-        let settings = &self.agent.settings;
+        let Asking { identity, payload, .. } = *request;
         let limits = KeyLimits {
             confirm: identity.confirm,
             named_destination: !identity.destinations.is_empty(),
@@ -86,6 +86,11 @@ impl Handler<'_> {
         };
         if let Some(judgement) = &judgement {
             account.judgement(judgement, &self.origin);
+            if let (Origin::LocalDirect, Some(login), Some(config)) =
+                (judgement.origin, payload.login(), self.origin.config())
+            {
+                errand.purpose = question::purpose_of_login(login.user, &config.hostname);
+            }
         }
         let verdict = policy.decide(&self.asked(judgement.as_ref(), payload), limits);
         let reason = verdict.because();
@@ -93,16 +98,8 @@ impl Handler<'_> {
         match verdict.action {
             Action::Deny => Err(Refused(reason.cited())),
             action if action.demands(Requirements::CONFIRM) => {
-                let fingerprint = settings.fingerprint_hash.of(&identity.public);
-                let text = match &judgement {
-                    Some(judgement) if !judgement.origin.is_local() => {
-                        question::about(judgement, payload, &identity.comment, &fingerprint)
-                    }
-                    _ => question::stock(payload, limits.named_destination, &identity.comment, &fingerprint),
-                };
-                let dialog = Dialog { text, errand: errand.clone(), ..Dialog::default() };
-                let confirmed = self.agent.consent.ask(&dialog).await.map(drop);
-                account.consent(if confirmed.is_ok() { Consented::Once } else { Consented::No });
+                self.origin.followed("a person was asked");
+                let confirmed = self.confirm(request, judgement.as_ref(), verdict.remember, errand, account).await;
                 let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
                 confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", reason.cited())))
             }
@@ -146,7 +143,7 @@ const fn kind(payload: &Payload<'_>) -> Kind {
 }
 
 /// What the judgement of origins needs to know of a payload.
-fn fact(payload: &Payload<'_>) -> PayloadFact {
+pub(super) fn fact(payload: &Payload<'_>) -> PayloadFact {
     let user = |user: &[u8]| String::from_utf8_lossy(user).into_owned();
     match payload {
         Payload::BoundLogin { login, host_key } => PayloadFact::BoundLogin {

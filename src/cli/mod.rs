@@ -1,9 +1,13 @@
 //! The command line: one file per subcommand, thin.
 
 mod agent;
+mod approvals;
 mod client;
+mod described;
+mod explain;
 mod fido;
 mod getopt;
+mod hypothesis;
 mod list;
 mod log;
 mod public;
@@ -33,6 +37,10 @@ enum Command {
     List(list::Arguments),
     /// Print public keys as lines for authorized_keys
     Pub(public::Arguments),
+    /// List the approvals that hold for a while, or revoke them
+    Approvals(approvals::Arguments),
+    /// Explain where requests come from and what follows: latest ones, those of a process, or one that is described
+    Explain(explain::Arguments),
     /// Show what the agent decided, and who used which key where
     Log(log::Arguments),
     /// Manage security keys (FIDO2): list them, make and delete keys, set the PIN
@@ -76,6 +84,8 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Agent(arguments) => agent::run(arguments, agent::Mode::Hardkey),
         Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
         Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
+        Command::Approvals(arguments) => approvals::run(&arguments).map_err(Failure::from),
+        Command::Explain(arguments) => explain::run(&arguments).map_err(Failure::from),
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
         Command::Fido(arguments) => fido::run(arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),

@@ -3,6 +3,7 @@
 //! One dialog at a time; the others wait and vanish with their cause. Only an explicit yes is a yes: a dialog that cannot be shown, times
 //! out, crashes or answers nonsense is a no. Never sees a key or a token.
 
+pub mod approvals;
 mod askpass;
 pub mod dialog;
 pub mod pinentry;
