@@ -270,6 +270,30 @@ fn three_logins_at_once_take_turns_at_one_device() {
 }
 
 #[test]
+fn another_program_that_uses_the_device_is_waited_for_and_not_disturbed() {
+    let home = Home::new();
+    let (ports, device, _askpass, agent) = at_work(&home, &[]);
+    let key = ports.keygen("key", &["-t", "ed25519-sk"], PIN);
+    added(&agent, &key);
+    device.presence("never");
+    let message = home.file("home/elsewhere", "a message");
+    let mut stock = ports
+        .command("ssh-keygen")
+        .args(["-q", "-Y", "sign", "-n", "test", "-f"])
+        .arg(key.path())
+        .arg(message)
+        .start("stock");
+    device.asks();
+    let mut ours = agent.signs(key.public()).start("ours");
+    assert!(until(Duration::from_secs(5), || !agent.workers().is_empty()), "{}", agent.log());
+    device.press();
+    assert!(stock.ends(Duration::from_secs(10)).success(), "{}", stock.log());
+    device.press();
+    assert!(ours.ends(Duration::from_secs(15)).success(), "{}", agent.log());
+    assert_eq!((device.count("busy"), device.count("cancel")), (0, 0));
+}
+
+#[test]
 fn a_key_that_says_nothing_costs_its_own_request_only() {
     let home = Home::new();
     let (ports, device, _askpass, mut agent) = at_work(&home, &[]);
