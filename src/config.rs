@@ -4,6 +4,7 @@
 
 pub mod administrator;
 mod audit;
+mod fido;
 mod listen;
 mod pin;
 mod rules;
@@ -24,6 +25,7 @@ use crate::backend::pkcs11::uri::Uri;
 use crate::backend::pkcs11::{ModuleSpec, Selector};
 use crate::policy::{Policy, Preset};
 pub use audit::{AuditConfig, AuditPath};
+pub use fido::{FidoConfig, KeyPath};
 pub use listen::{ExtraListener, Label, ListenConfig};
 pub use pin::PinConfig;
 use rules::{Defaults, Forwarding, KeySection, ProcessSection, RuleSection, Sections, Source};
@@ -68,6 +70,9 @@ pub struct Config {
     /// How decisions are recorded.
     #[serde(default)]
     pub audit: AuditConfig,
+    /// Keys on security keys.
+    #[serde(default)]
+    pub fido: FidoConfig,
 }
 
 /// `[trust]`

@@ -36,7 +36,8 @@ impl KeyFile {
     }
 
     /// A key that is there already.
-    pub(crate) fn at(home: &Home, path: PathBuf) -> Self {
+    #[must_use]
+    pub fn at(home: &Home, path: PathBuf) -> Self {
         let public = PublicKey::read(home, path.with_extension("pub"));
         Self { path, public }
     }

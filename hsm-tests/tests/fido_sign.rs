@@ -222,6 +222,40 @@ fn a_key_that_hides_on_one_of_two_devices_is_chosen_by_touch_once() {
 }
 
 #[test]
+fn where_two_devices_say_that_they_hold_the_key_the_touched_one_signs() {
+    let home = Home::new();
+    let (ports, first, _askpass, agent) = at_work(&home, &[]);
+    let key = ports.keygen("key", &["-t", "ed25519-sk"], PIN);
+    let second = ports.key("second");
+    // An assertion in form: authenticator data and one octet of signature.
+    second.fault(&format!("getAssertion[silent] answer 00a2025825{}034100 times 1", "00".repeat(37)));
+    added(&agent, &key);
+    first.presence("after 300");
+    signs(&home, &agent, &key);
+    assert!(second.log().iter().any(|line| line.starts_with("getAssertion 2e")), "{:?}", second.log());
+    no_worker_is_left(&agent);
+}
+
+#[test]
+fn a_server_that_wants_verification_gets_it_and_one_that_allows_no_touch_needs_none() {
+    let home = Home::new();
+    let (ports, device, askpass, agent) = at_work(&home, &[Answer::Type(PIN)]);
+    device.set_pin(PIN, "/dev/hidraw0".as_ref());
+    let verified = ports.keygen("verified", &["-t", "ecdsa-sk", "-O", "verify-required"], PIN);
+    added(&agent, &verified);
+    let strict = Sshd::with(&home, "strict", [verified.public()], "PubkeyAuthOptions verify-required\n");
+    strict.login(&agent, verified.public()).succeeds();
+    assert_eq!(pin_questions(&askpass).len(), 1);
+
+    let silent = ports.keygen("silent", &["-t", "ed25519-sk", "-O", "no-touch-required"], PIN);
+    added(&agent, &silent);
+    device.presence("never");
+    let lax = Sshd::with(&home, "lax", [silent.public()], "");
+    home.file("lax/authorized_keys", format!("no-touch-required {}\n", silent.public().line()));
+    lax.login(&agent, silent.public()).succeeds();
+}
+
+#[test]
 fn three_logins_at_once_take_turns_at_one_device() {
     let home = Home::new();
     let (ports, device, _askpass, agent) = at_work(&home, &[]);
@@ -233,6 +267,30 @@ fn three_logins_at_once_take_turns_at_one_device() {
         assert!(login.ends(Duration::from_secs(20)).success(), "{}", agent.log());
     }
     no_worker_is_left(&agent);
+}
+
+#[test]
+fn another_program_that_uses_the_device_is_waited_for_and_not_disturbed() {
+    let home = Home::new();
+    let (ports, device, _askpass, agent) = at_work(&home, &[]);
+    let key = ports.keygen("key", &["-t", "ed25519-sk"], PIN);
+    added(&agent, &key);
+    device.presence("never");
+    let message = home.file("home/elsewhere", "a message");
+    let mut stock = ports
+        .command("ssh-keygen")
+        .args(["-q", "-Y", "sign", "-n", "test", "-f"])
+        .arg(key.path())
+        .arg(message)
+        .start("stock");
+    device.asks();
+    let mut ours = agent.signs(key.public()).start("ours");
+    assert!(until(Duration::from_secs(5), || !agent.workers().is_empty()), "{}", agent.log());
+    device.press();
+    assert!(stock.ends(Duration::from_secs(10)).success(), "{}", stock.log());
+    device.press();
+    assert!(ours.ends(Duration::from_secs(15)).success(), "{}", agent.log());
+    assert_eq!((device.count("busy"), device.count("cancel")), (0, 0));
 }
 
 #[test]

@@ -176,6 +176,7 @@ impl<'a> Handler<'a> {
     }
 
     async fn list(&mut self) -> Reply {
+        self.agent.residents.refresh(&self.agent.keyring, &self.agent.fido);
         self.agent.providers.first_look().await;
         let preset = self.agent.preset();
         let login = match self.origin.binds().list() {
@@ -234,6 +235,7 @@ impl<'a> Handler<'a> {
         if !self.origin.binds().untouched() {
             return Reply::Fixed(reply::EXTENSION_FAILURE);
         }
+        self.agent.residents.refresh(&self.agent.keyring, &self.agent.fido);
         self.agent.providers.first_look().await;
         Reply::Own(reply::document(INVENTORY, &inventory::encode(&self.agent.keyring())))
     }

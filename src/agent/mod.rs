@@ -23,10 +23,12 @@ mod providers;
 mod question;
 mod reload;
 mod running;
+mod security_keys;
 mod signing;
 pub mod socket;
 
 use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -80,6 +82,7 @@ pub struct Agent {
     comparing: Semaphore,
     providers: Providers,
     fido: fido::Helpers,
+    residents: security_keys::Residents,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
     audit: Arc<Audit>,
@@ -107,6 +110,7 @@ impl Agent {
             preferences: Mutex::default(),
             comparing: Semaphore::new(2),
             providers,
+            residents: security_keys::Residents::default(),
             fido: fido::Helpers {
                 devices: Arc::default(),
                 notices: Arc::clone(&consent) as _,
@@ -193,6 +197,13 @@ impl Agent {
         self.providers.remove_all();
         self.keyring().clear();
         self.end_approvals(None, "all keys were removed");
+    }
+
+    /// Adds the keys whose files the configuration names.
+    fn add_security_keys(&self, files: &[PathBuf]) {
+        for identity in security_keys::configured(files, &self.fido) {
+            self.keyring().add(identity);
+        }
     }
 
     fn preset(&self) -> Preset {

@@ -89,7 +89,9 @@ async fn serve(options: Options, surroundings: &Surroundings, begun: Begun, mut 
     providers.refused_pins().tell(account::of_refused_pins(Arc::clone(&audit)));
     let policies = Arc::new(Policies::new(reload::policy_of(&options.config)));
     let reload = Reload::new(options.config_file.clone(), Arc::clone(&policies), Arc::clone(&assessor));
+    let keys: Vec<PathBuf> = options.config.fido.keys.iter().map(|key| key.0.clone()).collect();
     let agent = Agent::new(options.settings, policies, consent, assessor, keyring, providers, audit);
+    agent.add_security_keys(&keys);
     let own_files = forwards.iter().map(|forward| &forward.socket).filter(|socket| socket.owned);
     let _files: Vec<SocketFile> = own_files.map(|socket| SocketFile::new(socket.path.clone(), false)).collect();
     for Forward { socket, label } in forwards {

@@ -56,6 +56,8 @@ impl Link {
             .env_remove("SSH_AUTH_SOCK")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
+            // An interruption at the terminal is for the agent; a worker that has something to withdraw must live on for that.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(spawn)?;

@@ -101,6 +101,18 @@ pub enum KeyMaterial {
 }
 
 impl KeyMaterial {
+    /// A security key's key from what its device says: 32 octets for Ed25519, else an uncompressed point of P-256.
+    pub fn of_security_key(is_ed25519: bool, public: &[u8], application: &str) -> Option<Self> {
+        let application = application.to_owned();
+        match is_ed25519 {
+            true => Some(Self::SkEd25519 { key: public.try_into().ok()?, application }),
+            false if Curve::of_point(public) == Some(Curve::P256) => {
+                Some(Self::SkEcdsa { point: public.to_vec(), application })
+            }
+            false => None,
+        }
+    }
+
     /// The plain key's type name on the wire.
     pub const fn algorithm(&self) -> &'static str {
         match self {

@@ -38,10 +38,23 @@ impl Device {
         Self { path, name, serial: text(info.serial_number()), vendor, product }
     }
 
+    /// What tells it from others, wherever it is plugged in.
+    pub(super) fn id(&self) -> (u16, u16, &str) {
+        (self.vendor, self.product, &self.serial)
+    }
+
     /// Whether this is the other one, perhaps plugged in elsewhere. Without serial numbers only the place tells two of a kind apart.
     pub fn is_same(&self, other: &Self) -> bool {
-        let alike = (self.vendor, self.product, &self.serial) == (other.vendor, other.product, &other.serial);
-        alike && (!self.serial.is_empty() || self.path == other.path)
+        self.id() == other.id() && (!self.serial.is_empty() || self.path == other.path)
+    }
+}
+
+#[cfg(test)]
+impl Device {
+    /// A device with this serial number.
+    pub(super) fn example(serial: &str) -> Self {
+        let (path, name) = ("/dev/hidraw0".into(), "example".to_owned());
+        Self { path, name, serial: serial.to_owned(), vendor: 1, product: 2 }
     }
 }
 
@@ -65,6 +78,14 @@ impl Devices {
         // Whoever waits or works holds a second reference.
         turns.retain(|path, turn| *path == device.path || Arc::strong_count(turn) > 1);
         Arc::clone(turns.entry(device.path.clone()).or_default())
+    }
+
+    /// Waits until nothing is under way on any device, and what was withdrawn is known to it.
+    pub async fn quiet(&self) {
+        let turns: Vec<_> = lock(&self.turns).values().cloned().collect();
+        for turn in turns {
+            drop(turn.lock().await);
+        }
     }
 
     /// Remembers that a device holds a key.

@@ -18,13 +18,15 @@ use crate::ipc::SecretOctets;
 use crate::ipc::fido::{FidoAnswer, FidoAssertion, FidoCall, FidoCause, FidoFault};
 use crate::protocol::Malformed;
 use crate::protocol::private_key::{PrivateKey, Secret};
-use crate::protocol::public_key::KeyMaterial;
+use crate::protocol::public_key::{KeyMaterial, PublicKey};
 use crate::protocol::signature::Wanted;
 
 /// `SSH_SK_USER_PRESENCE_REQD` (OpenSSH PROTOCOL.u2f).
 const USER_PRESENCE: u8 = 0x01;
 /// `SSH_SK_USER_VERIFICATION_REQD`
 const USER_VERIFICATION: u8 = 0x04;
+/// `SSH_SK_RESIDENT_KEY`
+const RESIDENT: u8 = 0x20;
 /// The most PIN tries that a device may give (CTAP 2.1 section 6.5.1): fewer are left after a wrong PIN.
 const ALL_TRIES: u8 = 8;
 /// `CTAP2_ERR_PIN_BLOCKED`
@@ -63,6 +65,22 @@ impl Handle {
         };
         let (application, handle, comment) = (application.clone(), handle.to_vec(), crate::text::excerpt(comment));
         Ok(Self { application, handle, flags: *flags, comment, public })
+    }
+
+    /// A key that a device showed itself; `None` if the public half is not a security key's.
+    pub(super) fn of_resident(public: &PublicKey, handle: Vec<u8>, verify: bool, comment: &str) -> Option<Self> {
+        let public = public.material().clone();
+        let (KeyMaterial::SkEd25519 { application, .. } | KeyMaterial::SkEcdsa { application, .. }) = &public else {
+            return None;
+        };
+        let flags = USER_PRESENCE | RESIDENT | if verify { USER_VERIFICATION } else { 0 };
+        let (application, comment) = (application.clone(), crate::text::excerpt(comment.as_bytes()));
+        Some(Self { application, handle, flags, comment, public })
+    }
+
+    /// What the key is called; safe to show.
+    pub fn comment(&self) -> &str {
+        &self.comment
     }
 
     pub(super) const fn wants_verification(&self) -> bool {

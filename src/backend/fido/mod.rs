@@ -7,10 +7,12 @@ mod choose;
 mod device;
 pub mod error;
 mod key;
+mod remembered;
 mod session;
 
 pub use choose::touched;
 pub use device::{Device, Devices};
 pub use error::FidoError;
 pub use key::{FidoKey, Handle, Helpers};
+pub use remembered::Remembered;
 pub use session::Session;

@@ -9,15 +9,15 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use secrecy::SecretSlice;
 
-use super::residents::{material, residents};
+use super::residents::residents;
 use super::{Chosen, octets, pin_of, terminal, text};
 use crate::agent::inventory::authorized_keys_line;
 use crate::backend::SignError;
-use crate::backend::fido::Session;
+use crate::backend::fido::{Devices, Session};
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::ipc::fido::{Enrolled, Enrolment, FidoAnswer, FidoCall, ResidentUser};
 use crate::protocol::key_file::{attestation_file, security_key_file};
-use crate::protocol::public_key::PublicKey;
+use crate::protocol::public_key::{KeyMaterial, PublicKey};
 
 /// Flags of the key's file (OpenSSH PROTOCOL.u2f): touch, verification, resident.
 const USER_PRESENCE: u8 = 0x01;
@@ -74,7 +74,7 @@ enum Kind {
     Ecdsa,
 }
 
-pub(super) async fn run(arguments: &Arguments) -> Result<ExitCode, String> {
+pub(super) async fn run(arguments: &Arguments, devices: &Devices) -> Result<ExitCode, String> {
     arguments.check()?;
     let public_file = with_suffix(&arguments.file, ".pub");
     let written = [Some(&arguments.file), Some(&public_file), arguments.attestation.as_ref()];
@@ -85,7 +85,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         Some(file) => fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?,
         None => random::<32>()?.to_vec(),
     };
-    let mut session = arguments.chosen.open().await?;
+    let mut session = arguments.chosen.open(devices).await?;
     let needs_person = arguments.resident || arguments.verify_required || session.abilities().always_verify;
     let mut pin = match needs_person {
         true => Some(pin_of(&session)?),
@@ -102,7 +102,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         made => made,
     };
     let made = made.map_err(text)?;
-    let public = material(arguments.kind == Kind::Ed25519, &made.public, &arguments.application)
+    let public = KeyMaterial::of_security_key(arguments.kind == Kind::Ed25519, &made.public, &arguments.application)
         .ok_or_else(|| session.nonsense().to_string())?;
     let name = arguments.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let comment = arguments.comment.clone().unwrap_or(name);
@@ -114,6 +114,10 @@ pub(super) async fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if let Some(file) = &arguments.attestation {
         let certificate = made.certificates.first().map_or(&[][..], Vec::as_slice);
         write(file, &attestation_file(certificate, &made.signature, &made.authenticator_data), 0o644)?;
+    }
+    if let (true, Some(pin)) = (arguments.resident && session.abilities().manages, &pin) {
+        // Reads them anew, so that the agent lists the new one.
+        residents(&mut session, octets(pin)).await?;
     }
     terminal::say(&format!("The key is in {}.", arguments.file.display()));
     super::super::print(&format!("{}\n", FingerprintHash::Sha256.of(&public)))

@@ -47,27 +47,37 @@ pub(super) fn run(arguments: Arguments) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(async {
-        match arguments.command {
-            Command::List(arguments) => residents::list(&arguments).await,
-            Command::Info(chosen) => info(&chosen).await,
-            Command::Enroll(arguments) => enroll::run(&arguments).await,
-            Command::Delete(arguments) => residents::delete(&arguments).await,
-            Command::Pin(chosen) => pin(&chosen).await,
-        }
+        let devices = Devices::default();
+        terminal::end_questions_at_interrupts();
+        let work = async {
+            match arguments.command {
+                Command::List(arguments) => residents::list(&arguments, &devices).await,
+                Command::Info(chosen) => info(&chosen, &devices).await,
+                Command::Enroll(arguments) => enroll::run(&arguments, &devices).await,
+                Command::Delete(arguments) => residents::delete(&arguments, &devices).await,
+                Command::Pin(chosen) => pin(&chosen, &devices).await,
+            }
+        };
+        let done = tokio::select! {
+            done = work => done,
+            _ = tokio::signal::ctrl_c() => Err("interrupted".to_owned()),
+        };
+        // No device is left blinking for nobody.
+        devices.quiet().await;
+        done
     })
 }
 
 impl Chosen {
     /// Opens the one that is meant.
-    async fn open(&self) -> Result<Session, String> {
-        let devices = Devices::default();
+    async fn open(&self, devices: &Devices) -> Result<Session, String> {
         let mut plugged = Device::all();
         if let Some(path) = &self.device {
             plugged.retain(|device| device.path == *path);
         }
         let mut sessions = Vec::new();
         for device in &plugged {
-            sessions.push(Session::open(&devices, device).await);
+            sessions.push(Session::open(devices, device).await);
         }
         if let (1, Some(only)) = (sessions.len(), sessions.pop_if(|_| plugged.len() == 1)) {
             return only.map_err(text);
@@ -123,8 +133,8 @@ fn text(error: SignError) -> String {
     error.to_string()
 }
 
-async fn info(chosen: &Chosen) -> Result<ExitCode, String> {
-    let session = chosen.open().await?;
+async fn info(chosen: &Chosen, devices: &Devices) -> Result<ExitCode, String> {
+    let session = chosen.open(devices).await?;
     let (device, abilities) = (session.device(), session.abilities());
     let state = |value: Option<bool>, set: &str| match value {
         Some(true) => set.to_owned(),
@@ -153,8 +163,8 @@ async fn info(chosen: &Chosen) -> Result<ExitCode, String> {
     super::print(&(lines.join("\n") + "\n"))
 }
 
-async fn pin(chosen: &Chosen) -> Result<ExitCode, String> {
-    let mut session = chosen.open().await?;
+async fn pin(chosen: &Chosen, devices: &Devices) -> Result<ExitCode, String> {
+    let mut session = chosen.open(devices).await?;
     let old = match session.abilities().pin {
         Some(true) => Some(octets(&pin_of(&session)?)),
         Some(false) => None,

@@ -6,11 +6,11 @@ use clap::Args;
 
 use super::{Chosen, done, octets, pin_of, terminal, text};
 use crate::agent::inventory::authorized_keys_line;
-use crate::backend::fido::{Device, Devices, Session};
+use crate::backend::fido::{Device, Devices, Remembered, Session};
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::ipc::SecretOctets;
 use crate::ipc::fido::{FidoAnswer, FidoCall, Resident};
-use crate::protocol::public_key::{KeyMaterial, PublicKey};
+use crate::protocol::public_key::PublicKey;
 
 #[derive(Args)]
 pub(super) struct ListArguments {
@@ -33,11 +33,11 @@ pub(super) struct DeleteArguments {
     chosen: Chosen,
 }
 
-pub(super) async fn list(arguments: &ListArguments) -> Result<ExitCode, String> {
+pub(super) async fn list(arguments: &ListArguments, devices: &Devices) -> Result<ExitCode, String> {
     if !arguments.resident {
-        return list_devices().await;
+        return list_devices(devices).await;
     }
-    let mut session = arguments.chosen.open().await?;
+    let mut session = arguments.chosen.open(devices).await?;
     let pin = octets(&pin_of(&session)?);
     let lines: Vec<String> = residents(&mut session, pin)
         .await?
@@ -58,11 +58,10 @@ pub(super) async fn list(arguments: &ListArguments) -> Result<ExitCode, String> 
     }
 }
 
-async fn list_devices() -> Result<ExitCode, String> {
-    let devices = Devices::default();
+async fn list_devices(devices: &Devices) -> Result<ExitCode, String> {
     let mut lines = Vec::new();
     for device in Device::all() {
-        let state = match Session::open(&devices, &device).await {
+        let state = match Session::open(devices, &device).await {
             Ok(session) => match session.abilities().pin {
                 Some(true) => "PIN set".to_owned(),
                 Some(false) => "no PIN".to_owned(),
@@ -79,8 +78,8 @@ async fn list_devices() -> Result<ExitCode, String> {
     }
 }
 
-pub(super) async fn delete(arguments: &DeleteArguments) -> Result<ExitCode, String> {
-    let mut session = arguments.chosen.open().await?;
+pub(super) async fn delete(arguments: &DeleteArguments, devices: &Devices) -> Result<ExitCode, String> {
+    let mut session = arguments.chosen.open(devices).await?;
     let pin = pin_of(&session)?;
     let keys = residents(&mut session, octets(&pin)).await?;
     let found = keys.iter().find(|(_, public)| FingerprintHash::Sha256.of(public) == arguments.key);
@@ -90,6 +89,7 @@ pub(super) async fn delete(arguments: &DeleteArguments) -> Result<ExitCode, Stri
     let (application, user) = (shown(&key.application), shown(&key.user));
     terminal::confirmed(&format!("The key {} of {application:?}, user {user:?}, is lost for good.", arguments.key))?;
     done(&mut session, FidoCall::Delete { pin: octets(&pin), handle: key.handle.clone() }).await?;
+    remember(|remembered| remembered.forget(&key.handle));
     terminal::say("The key is deleted.");
     Ok(ExitCode::SUCCESS)
 }
@@ -97,24 +97,30 @@ pub(super) async fn delete(arguments: &DeleteArguments) -> Result<ExitCode, Stri
 /// The resident keys of `ssh:` applications.
 pub(super) async fn residents(session: &mut Session, pin: SecretOctets) -> Result<Vec<(Resident, PublicKey)>, String> {
     match session.call(FidoCall::Residents { pin }, &mut |_| {}).await {
-        Ok(FidoAnswer::Residents(keys)) => Ok(keys
-            .into_iter()
-            .filter_map(|key| {
-                let material = material(key.is_ed25519, &key.public, &key.application)?;
-                Some((key, PublicKey::from_material(material)))
-            })
-            .collect()),
+        Ok(FidoAnswer::Residents(keys)) => {
+            remember(|remembered| remembered.note(session.device(), &keys));
+            Ok(keys
+                .into_iter()
+                .filter_map(|key| {
+                    let public = PublicKey::from_material(key.material()?);
+                    Some((key, public))
+                })
+                .collect())
+        }
         Ok(_) => Err(session.nonsense().to_string()),
         Err(error) => Err(text(error)),
     }
 }
 
-/// A key as SSH has it, from what the device says.
-pub(super) fn material(is_ed25519: bool, public: &[u8], application: &str) -> Option<KeyMaterial> {
-    let application = application.to_owned();
-    match is_ed25519 {
-        true => Some(KeyMaterial::SkEd25519 { key: public.try_into().ok()?, application }),
-        false => Some(KeyMaterial::SkEcdsa { point: public.to_vec(), application }),
+/// Changes what the agent knows of resident keys, so that it lists them without a PIN.
+pub(super) fn remember(change: impl FnOnce(&mut Remembered)) {
+    let Some(file) = Remembered::file() else { return };
+    let written = Remembered::read(&file).and_then(|mut remembered| {
+        change(&mut remembered);
+        remembered.write(&file)
+    });
+    if let Err(error) = written {
+        terminal::say(&format!("{}: {error}; the agent will not list resident keys", file.display()));
     }
 }
 
