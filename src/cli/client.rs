@@ -32,6 +32,11 @@ pub(super) fn inventory(config: Option<&Path>) -> Result<Vec<Entry>, String> {
     }
 }
 
+/// The keys of the agent that `SSH_AUTH_SOCK` names; `None` when nothing or something else is there.
+pub(super) fn of_agent() -> Option<Vec<Entry>> {
+    serde_json::from_slice(&ask(Path::new(&std::env::var_os("SSH_AUTH_SOCK")?))?).ok()
+}
+
 /// Asks a running hardkey; `None` when nothing or something else is there.
 fn ask(socket: &Path) -> Option<Vec<u8>> {
     let mut stream = UnixStream::connect(socket).ok()?;

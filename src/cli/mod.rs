@@ -5,6 +5,7 @@ mod client;
 mod getopt;
 mod list;
 mod log;
+mod policy;
 mod public;
 
 use std::ffi::OsString;
@@ -34,6 +35,8 @@ enum Command {
     Pub(public::Arguments),
     /// Show what the agent decided, and who used which key where
     Log(log::Arguments),
+    /// Check the rules of a configuration, and show what a request would take
+    Policy(policy::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
     #[command(hide = true)]
     Worker,
@@ -74,6 +77,7 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
         Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
+        Command::Policy(arguments) => policy::run(&arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
         Command::Prompt => pinentry::serve().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };
