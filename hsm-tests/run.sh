@@ -3,7 +3,7 @@
 #
 #   hsm-tests/run.sh [--full]
 #
-# --full adds the slow tests, OpenSSH's own tests of ssh-agent, its agent in the hop matrix and the demo. Installs with apt what the tests need and this machine lacks.
+# --full adds the slow tests, OpenSSH's own tests of ssh-agent, its agent in the hop matrix, security keys in a virtual machine and the demo. Installs with apt what the tests need and this machine lacks.
 # The last line is "N passed, N failed"; the exit status is 0 only if nothing failed.
 set -eu
 cd "$(dirname "$0")/.."
@@ -55,12 +55,12 @@ step() {
 # A step without which the rest makes no sense.
 must() { step "$@" || exit 1; }
 
-softhsm/need.sh gcc libc6-dev softhsm2 opensc openssh-client openssh-server openssh-tests git pinentry-curses putty-tools socat sudo || {
+softhsm/need.sh gcc libc6-dev softhsm2 opensc openssh-client openssh-server openssh-tests git pinentry-curses putty-tools python3 socat sudo systemd || {
     failed=1
     exit 1
 }
 # For smartcards and other tokens.
-softhsm/need.sh libclang-common-14-dev libclang1-14 opensc-pkcs11 openssl pcscd vsmartcard-vpcd ykcs11 yubico-piv-tool || {
+softhsm/need.sh libclang-dev opensc-pkcs11 openssl pcscd vsmartcard-vpcd ykcs11 yubico-piv-tool || {
     failed=1
     exit 1
 }
@@ -73,6 +73,11 @@ softhsm/need.sh dropbear-bin krb5-admin-server krb5-kdc krb5-user libpam-ssh-age
 
 # For the software security key: what its firmware is built with, and where unmodified programs find it.
 softhsm/need.sh gcc libc6-dev libclang-dev fido2-tools umockdev || {
+    failed=1
+    exit 1
+}
+
+[ -z "$full" ] || softhsm/need.sh busybox-static qemu-system-x86 || {
     failed=1
     exit 1
 }
@@ -95,6 +100,7 @@ else
     step 25 cargo test --workspace --locked --test '*' --no-fail-fast "$@" -- ${full:+--include-ignored} || :
 fi
 step 10 cargo test --workspace --locked --doc || :
+step 10 hsm-tests/fido-key/build.sh --test || :
 
 step 10 hsm-tests/openssh/run.sh --preset openssh || :
 step 10 hsm-tests/openssh/run.sh --preset strict || :
@@ -104,6 +110,8 @@ step 15 "$built/hop-matrix" --agent "$built/hardkey" || :
 if [ -n "$full" ]; then
     # Shows that each of its cases is a way to a signature.
     step 10 "$built/hop-matrix" --agent /usr/bin/ssh-agent || :
+    must 10 hsm-tests/fido-key/build.sh --clippy
+    step 15 hsm-tests/guest/tests.sh fido_key || :
     if step 20 softhsm/demo.sh; then passed=$((passed + 1)); fi
 fi
 

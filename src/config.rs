@@ -4,6 +4,7 @@
 
 pub mod administrator;
 mod audit;
+mod listen;
 mod rules;
 pub(crate) mod values;
 
@@ -22,6 +23,7 @@ use crate::backend::pkcs11::uri::Uri;
 use crate::backend::pkcs11::{ModuleSpec, Selector};
 use crate::policy::{Policy, Preset};
 pub use audit::{AuditConfig, AuditPath};
+pub use listen::{ExtraListener, Label, ListenConfig};
 use rules::{Defaults, Forwarding, KeySection, ProcessSection, RuleSection, Sections, Source};
 
 /// A file that is longer than this is not read, in octets.
@@ -86,27 +88,6 @@ impl TrustConfig {
 /// A path from the root.
 #[derive(Debug, Clone, Deserialize)]
 pub struct AbsolutePath(#[serde(deserialize_with = "absolute")] pub PathBuf);
-
-/// `[listen]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListenConfig {
-    /// Whatever arrives here is forwarded; for `ForwardAgent` in ssh_config.
-    pub forward: Option<PathBuf>,
-    /// More of the same kind, for containers and virtual machines.
-    #[serde(default)]
-    pub extra: Vec<ExtraListener>,
-}
-
-/// One `[[listen.extra]]`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ExtraListener {
-    /// The socket's path.
-    pub path: PathBuf,
-    /// What rules call it.
-    pub label: Option<String>,
-}
 
 /// One `[[module]]`.
 #[derive(Debug, Deserialize)]

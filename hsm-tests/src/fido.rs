@@ -19,6 +19,8 @@ use crate::wait::{SOON, until, until_some};
 ///
 /// `umockdev` shows what is plugged in as `/dev/hidraw0` and so on, and below `/sys`, to every program that has [`environment`](Self::environment); the programs are as they always are.
 /// It reaches what goes through the C library's functions for paths and `ioctl`. One program at a time may read from a key.
+///
+/// With `FIDO_KEY_PLACE=uhid` in the test's environment the kernel makes the nodes, as it does in the machine of `hsm-tests/guest/run.sh`.
 #[derive(Clone)]
 pub struct UsbPorts {
     home: Home,
@@ -47,7 +49,8 @@ impl UsbPorts {
     #[must_use]
     pub fn new(home: &Home) -> Self {
         let directory = home.directory("run/fido");
-        let mut process = home.command(program()).arg("umockdev").arg(&directory).start("fido-key");
+        let place = env::var_os("FIDO_KEY_PLACE").unwrap_or_else(|| "umockdev".into());
+        let mut process = home.command(program()).arg(place).arg(&directory).start("fido-key");
         let control = directory.join("control");
         let mut ended = false;
         let answers = until(SOON, || {

@@ -94,7 +94,7 @@ fn every_option_is_in_the_manual() {
     }
     let home = Home::new();
     let manual = fs::read_to_string(root().join("docs/man/hardkey.1")).expect("the manual page");
-    for subcommand in ["agent", "list", "pub", "log", "policy check", "policy explain"] {
+    for subcommand in ["agent", "list", "pub", "log", "approvals", "policy check", "policy explain"] {
         let words = subcommand.split(' ').chain(["--help"]);
         let help = home.command(agent_binary()).args(words).run().succeeds().stdout;
         let first = help.lines().filter_map(|line| line.split_whitespace().next());

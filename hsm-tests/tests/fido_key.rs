@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hsm_tests::{FidoKey, Home, KeyFile, Outcome, SOON, UsbPorts};
+use hsm_tests::{FidoKey, Home, KeyFile, Outcome, SOON, Sshd, UsbPorts};
 
 const PIN: &str = "246810";
 
@@ -63,6 +63,22 @@ fn ssh_keygen_enrols_and_signs_with_both_algorithms_and_with_no_touch() {
     let touched = key.count("touched");
     signs(&home, &ports, &silent);
     assert_eq!(key.count("touched"), touched);
+}
+
+#[test]
+fn sshd_lets_in_who_touches_and_who_gives_the_pin() {
+    let home = Home::new();
+    let (ports, key) = plugged_in(&home);
+    key.set_pin(PIN, "/dev/hidraw0".as_ref());
+    let touched = ports.keygen("touched", &["-t", "ecdsa-sk"], PIN);
+    let verified = ports.keygen("verified", &["-t", "ed25519-sk", "-O", "verify-required"], PIN);
+    let sshd = Sshd::start(&home, [touched.public(), verified.public()]);
+    for file in [&touched, &verified] {
+        let ssh = ports.command("ssh").arg("-F").arg(sshd.client_configuration());
+        let ssh = ssh.args(["-o", "IdentitiesOnly=yes", "-i"]).arg(file.path()).envs(ports.pin_in_dialogs(PIN));
+        assert_eq!(ssh.args(["box", "echo logged in"]).run().succeeds().stdout, "logged in\n");
+        sshd.accepted(file.public());
+    }
 }
 
 #[test]

@@ -9,8 +9,9 @@ use secrecy::{ExposeSecret, SecretSlice};
 use super::account::Account;
 use super::description::{self, Named};
 use super::signing::Refused;
-use super::{Agent, ProviderPolicy, inventory};
+use super::{Agent, ProviderPolicy, explanation, inventory};
 use crate::backend::Signer;
+use crate::backend::fido::{FidoKey, Handle};
 use crate::backend::middleware::SecurityKey;
 use crate::backend::software::SoftwareKey;
 use crate::clock;
@@ -26,7 +27,7 @@ use crate::protocol::constraint::Constraints;
 use crate::protocol::private_key::Secret;
 use crate::protocol::public_key::PublicKey;
 use crate::protocol::reply;
-use crate::protocol::request::{Add, AddProvider, Request};
+use crate::protocol::request::{Add, AddProvider, EXPLAIN, INVENTORY, Request};
 use crate::protocol::session_bind::SessionBind;
 use crate::text;
 
@@ -47,6 +48,8 @@ impl AsRef<[u8]> for Reply {
     }
 }
 
+/// The provider of security keys that is no library.
+const BUILT_IN: &str = "internal";
 const FAILURE: Reply = Reply::Fixed(reply::FAILURE);
 const SUCCESS: Reply = Reply::Fixed(reply::SUCCESS);
 
@@ -99,8 +102,12 @@ impl<'a> Handler<'a> {
         let what = account.what();
         let recorded = account.close(&outcome).await;
         match outcome.and_then(|reply| recorded.map(|()| reply).map_err(Refused::from)) {
-            Ok(reply) => reply,
+            Ok(reply) => {
+                self.origin.concluded("allowed");
+                reply
+            }
             Err(Refused(reason)) => {
+                self.origin.concluded(&format!("refused: {reason}"));
                 tracing::warn!("{what}: {reason}");
                 FAILURE
             }
@@ -140,6 +147,8 @@ impl<'a> Handler<'a> {
             Request::Lock { passphrase } => self.lock(passphrase).await,
             Request::Query => Ok(Reply::Own(reply::query())),
             Request::Inventory => Ok(self.inventory().await),
+            Request::Approvals(revoke) => Ok(self.approvals(revoke)),
+            Request::Explain => Ok(self.explain().await),
             Request::UnknownExtension { name } => {
                 //= RFC 9987 section 5.8: An agent that does not support extensions of the supplied type MUST reply with
                 //= an empty SSH_AGENT_FAILURE message.
@@ -220,7 +229,16 @@ impl<'a> Handler<'a> {
             return Reply::Fixed(reply::EXTENSION_FAILURE);
         }
         self.agent.providers.first_look().await;
-        Reply::Own(reply::inventory(&inventory::encode(&self.agent.keyring())))
+        Reply::Own(reply::document(INVENTORY, &inventory::encode(&self.agent.keyring())))
+    }
+
+    async fn explain(&self) -> Reply {
+        // It tells who logs in where, and is for nobody who may be elsewhere.
+        if !self.origin.is_own_program() {
+            tracing::info!("explanation refused: it is for hardkey itself, on this machine and by no relay");
+            return Reply::Fixed(reply::EXTENSION_FAILURE);
+        }
+        Reply::Own(reply::document(EXPLAIN, &explanation::encode(self.agent, self.origin.number()).await))
     }
 
     async fn judge_management(&mut self, account: &mut Account) -> Result<(), Refused> {
@@ -261,13 +279,10 @@ impl<'a> Handler<'a> {
         if !matches!(add.key.secret, Secret::SecurityKey { .. }) {
             return Ok(Arc::new(SoftwareKey::new(&add.key, self.agent.preset() == Preset::Openssh)?));
         }
-        let Some(provider) = &add.constraints.sk_provider else {
-            return Err(Refused::because("a security key without a provider cannot sign"));
-        };
-        if provider.eq_ignore_ascii_case("internal") {
-            let reason =
-                "this version talks to security keys through a middleware library only; name one with ssh-add -S";
-            return Err(Refused::because(reason));
+        // As OpenSSH's ssh-add names the agent's own code; other clients name nothing.
+        let provider = add.constraints.sk_provider.as_deref().unwrap_or(BUILT_IN);
+        if provider.eq_ignore_ascii_case(BUILT_IN) {
+            return Ok(Arc::new(FidoKey::new(Handle::new(&add.key, add.comment)?, self.agent.fido.clone())?));
         }
         if !self.origin.binds().untouched() && !self.agent.settings.allow_remote_providers {
             return Err(Refused::because(REMOTE_LIBRARY));
@@ -342,22 +357,31 @@ impl<'a> Handler<'a> {
             return Err(Refused::because("the passphrase is empty"));
         }
         let not_locked = || Refused::because("the agent is not locked any more");
-        let Ok(_turn) = self.agent.unlocking.acquire().await else { return Err(not_locked()) };
-        //= RFC 9987 section 5.7: If the agent is already unlocked or if the passphrase does not match, it MUST reply
-        //= with SSH_AGENT_FAILURE.
-        let hash = self.agent.lock().hash().ok_or_else(not_locked)?;
+        let (turn, hash, paid) = loop {
+            let turn = self.agent.comparing.acquire().await.map_err(|_| Refused::because("the agent ends"))?;
+            //= RFC 9987 section 5.7: If the agent is already unlocked or if the passphrase does not match, it MUST reply
+            //= with SSH_AGENT_FAILURE.
+            let hash = self.agent.lock().hash().ok_or_else(not_locked)?;
+            let guess = self.agent.lock().guess(clock::now());
+            let wait = match guess {
+                Ok(paid) => break (turn, hash, paid),
+                Err(too_many) => too_many.wait,
+            };
+            drop(turn);
+            tokio::time::sleep(wait).await;
+        };
         let compared = Arc::clone(&hash);
         let matched = tokio::task::spawn_blocking(move || compared.matches(&passphrase)).await.unwrap_or(false);
+        drop(turn);
         if matched {
             //= RFC 9987 section 5.7: If the agent is already locked and the passphrase matches the one used to lock it,
             //= then it MUST unlock and reply with SSH_AGENT_SUCCESS.
             let unlocked = self.agent.lock().unlock(&hash);
             return if unlocked { Ok(SUCCESS) } else { Err(not_locked()) };
         }
-        let delay = self.agent.lock().failed();
         // Before the wait, so that whoever hangs up meanwhile has guessed all the same.
         account.refused(WRONG_PASSPHRASE);
-        tokio::time::sleep(delay).await;
+        tokio::time::sleep(paid.saturating_sub(clock::now())).await;
         Err(Refused::because(WRONG_PASSPHRASE))
     }
 

@@ -4,13 +4,18 @@
 
 mod account;
 pub mod activation;
+mod approving;
+mod asking;
 pub mod command;
 mod connection;
 mod crowd;
 mod description;
+pub mod explanation;
+mod forwards;
 mod handler;
 pub mod inventory;
 pub mod log;
+mod log_quota;
 pub mod policies;
 pub mod process;
 mod provider_policy;
@@ -29,8 +34,10 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::audit::Audit;
+use crate::backend::fido;
 use crate::clock;
 use crate::consent::Consent;
+use crate::consent::approvals::Approvals;
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::{Keyring, Lock, Preferences};
 use crate::origin::connection::{Assessor, Listener};
@@ -69,12 +76,14 @@ pub struct Agent {
     /// How many connections there may be, at all listeners together.
     seats: Arc<Semaphore>,
     crowd: Arc<Crowd>,
-    /// How many passphrases are tried at the same time: a wrong one delays no other connection, but guessing in parallel gains nothing.
-    unlocking: Semaphore,
+    /// How many passphrases are compared at the same time, which takes CPU.
+    comparing: Semaphore,
     providers: Providers,
+    fido: fido::Helpers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
     audit: Arc<Audit>,
+    approvals: Approvals,
     expiry_changed: Notify,
 }
 
@@ -96,11 +105,17 @@ impl Agent {
             keyring,
             lock: Mutex::default(),
             preferences: Mutex::default(),
-            unlocking: Semaphore::new(2),
+            comparing: Semaphore::new(2),
             providers,
+            fido: fido::Helpers {
+                devices: Arc::default(),
+                notices: Arc::clone(&consent) as _,
+                prompt: Arc::clone(&consent) as _,
+            },
             consent,
             assessor,
             audit,
+            approvals: Approvals::default(),
             expiry_changed: Notify::new(),
             seats: Arc::new(Semaphore::new(connection_limit())),
             crowd: Arc::default(),
@@ -135,13 +150,18 @@ impl Agent {
                     let stream = Arc::new(stream);
                     let origin = Box::new(self.assessor.accept(&(Arc::clone(&stream) as Socket), &place));
                     let visitor = self.crowd.enter();
-                    tokio::spawn(async move {
+                    let client = origin.peer().id();
+                    tokio::spawn(log_quota::on_behalf_of(client, async move {
                         connection::serve(&agent, stream, origin).await;
                         drop((seat, visitor));
-                    });
+                    }));
                 }
-                Ok(peer) => tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid()),
-                Err(error) => tracing::warn!(%error, "cannot tell who connects; connection closed"),
+                Ok(peer) => log_quota::turned_away(|| {
+                    tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid());
+                }),
+                Err(error) => log_quota::turned_away(|| {
+                    tracing::warn!(%error, "cannot tell who connects; connection closed");
+                }),
             }
         }
     }
@@ -172,6 +192,7 @@ impl Agent {
     pub fn remove_all(&self) {
         self.providers.remove_all();
         self.keyring().clear();
+        self.end_approvals(None, "all keys were removed");
     }
 
     fn preset(&self) -> Preset {

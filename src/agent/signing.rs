@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::account::Account;
+use super::asking::Asking;
 use super::description::Description;
 use super::handler::Handler;
+use super::policies::InForce;
 use super::question;
-use crate::audit::record::Consented;
 use crate::clock;
-use crate::consent::Dialog;
 use crate::errand::{Demands, Errand};
 use crate::keyring::Identity;
+use crate::origin::classify::Origin;
 use crate::origin::evidence::{PayloadFact, Request as Question};
 use crate::policy::{Action, KeyLimits, Policy, Preset, Requirements, destination};
 use crate::protocol::payload::Payload;
@@ -47,8 +48,9 @@ impl Handler<'_> {
         self.agent.settings.websafe.permits(&identity.public, &payload)?;
         let purpose = question::purpose(&payload);
         let mut errand = Errand { purpose, asker: self.origin.peer().id(), ..Errand::default() };
-        let policy = self.agent.policies.current().policy;
-        errand.demands = self.consent(&policy, &identity, &payload, &errand, account).await?;
+        let InForce { policy, generation } = self.agent.policies.current();
+        let request = Asking { identity: &identity, payload: &payload, data: sign.data, generation };
+        errand.demands = self.consent(&policy, &request, &mut errand, account).await?;
         let wanted = Wanted { flags: sign.flags, sha1: policy.preset() == Preset::Openssh };
         let signature = identity.signer.sign(sign.data, wanted, &errand).await?;
         // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
@@ -70,12 +72,11 @@ impl Handler<'_> {
     async fn consent(
         &mut self,
         policy: &Policy,
-        identity: &Identity,
-        payload: &Payload<'_>,
-        errand: &Errand,
+        request: &Asking<'_>,
+        errand: &mut Errand,
         account: &mut Account,
     ) -> Result<Demands, Refused> {
-        let settings = &self.agent.settings;
+        let Asking { identity, payload, .. } = *request;
         let own = identity.signer.demands();
         let limits = KeyLimits {
             confirm: identity.confirm,
@@ -89,6 +90,11 @@ impl Handler<'_> {
         };
         if let Some(judgement) = &judgement {
             account.judgement(judgement, &self.origin);
+            if let (Origin::LocalDirect, Some(login), Some(config)) =
+                (judgement.origin, payload.login(), self.origin.config())
+            {
+                errand.purpose = question::purpose_of_login(login.user, &config.hostname);
+            }
         }
         let description = Description::of(policy, &self.origin, identity, &question, judgement.as_ref(), payload).await;
         let verdict = policy.decide(&description.asked(), limits);
@@ -103,20 +109,14 @@ impl Handler<'_> {
         }
         self.agent.rates().serve(&verdict, description.asked().key.fingerprint, clock::now())?;
         if demanded.contains(Requirements::CONFIRM) {
-            let fingerprint = settings.fingerprint_hash.of(&identity.public);
-            let text = match &judgement {
-                Some(judgement) if !judgement.origin.is_local() => {
-                    question::about(judgement, payload, &identity.comment, &fingerprint)
-                }
-                _ => question::stock(payload, limits.named_destination, &identity.comment, &fingerprint),
-            };
-            let dialog = Dialog { text, errand: errand.clone(), ..Dialog::default() };
-            let confirmed = self.agent.consent.ask(&dialog).await.map(drop);
-            account.consent(if confirmed.is_ok() { Consented::Once } else { Consented::No });
+            self.origin.followed("a person was asked");
+            let confirmed = self.confirm(request, judgement.as_ref(), verdict.remember, errand, account).await;
             let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
             confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", reason.cited())))?;
         } else if demanded.contains(Requirements::NOTIFY) {
-            self.agent.consent.notify(&question::notice(judgement.as_ref(), payload, &identity.comment), errand);
+            self.agent
+                .consent
+                .notify(&question::notice(judgement.as_ref(), &errand.purpose, &identity.comment), errand);
         }
         Ok(demands)
     }
@@ -128,7 +128,7 @@ impl Handler<'_> {
 }
 
 /// What the judgement of origins needs to know of a payload.
-fn fact(payload: &Payload<'_>) -> PayloadFact {
+pub(super) fn fact(payload: &Payload<'_>) -> PayloadFact {
     let user = |user: &[u8]| String::from_utf8_lossy(user).into_owned();
     match payload {
         Payload::BoundLogin { login, host_key } => PayloadFact::BoundLogin {

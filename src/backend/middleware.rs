@@ -44,6 +44,9 @@ pub struct SecurityKey {
 pub trait TouchNotice: Send + Sync {
     /// Shows the notice.
     fn show(&self, text: &str, errand: &Errand) -> Box<dyn Send>;
+
+    /// Whether a notice can be seen at all, so that waiting for what it says makes sense.
+    fn reaches_a_person(&self) -> bool;
 }
 
 impl SecurityKey {
@@ -95,6 +98,11 @@ impl SecurityKey {
         Ok(link.call(&call, TOUCH_DEADLINE).await?)
     }
 
+    /// What the key was made to demand, and what the errand demands on top.
+    fn flags_for(&self, errand: &Errand) -> u8 {
+        self.flags | flags_of(errand.demands)
+    }
+
     async fn compute(&self, data: &[u8], errand: &Errand) -> Result<Vec<u8>, SignError> {
         let mut answer = match errand.demands.pin {
             true => None,
@@ -121,7 +129,7 @@ impl SecurityKey {
                 "it signed without the touch or the PIN that was demanded of it; nothing was passed on".to_owned(),
             )),
             Some(Answer::Assertion { raw, flags, counter }) => {
-                let signature = self.encode(&raw, flags, counter);
+                let signature = security_key_blob(&self.public, &raw, flags, counter);
                 let verified = self.verifier.verify_blob(data, &signature);
                 verified.map_err(|_| fail("its signature does not verify, and was not passed on".to_owned()))?;
                 Ok(signature)
@@ -130,25 +138,20 @@ impl SecurityKey {
             _ => Err(fail("the worker answered another call".to_owned())),
         }
     }
+}
 
-    /// What the key was made to demand, and what the errand demands on top.
-    fn flags_for(&self, errand: &Errand) -> u8 {
-        self.flags | flags_of(errand.demands)
-    }
-
-    /// The signature blob (OpenSSH PROTOCOL.u2f): as that of the plain algorithm, then flags and counter.
-    fn encode(&self, raw: &[u8], flags: u8, counter: u32) -> Vec<u8> {
-        let plain = match self.public {
-            KeyMaterial::SkEd25519 { .. } => SignatureAlgorithm::Ed25519,
-            _ => SignatureAlgorithm::Ecdsa(Curve::P256),
-        };
-        let mut blob = Vec::new();
-        blob.put_string(self.public.algorithm().as_bytes());
-        blob.extend_from_slice(&plain.encode(raw)[4 + plain.name().len()..]);
-        blob.push(flags);
-        blob.put_u32(counter);
-        blob
-    }
+/// The signature blob (OpenSSH PROTOCOL.u2f): as that of the plain algorithm, then flags and counter.
+pub(super) fn security_key_blob(public: &KeyMaterial, raw: &[u8], flags: u8, counter: u32) -> Vec<u8> {
+    let plain = match public {
+        KeyMaterial::SkEd25519 { .. } => SignatureAlgorithm::Ed25519,
+        _ => SignatureAlgorithm::Ecdsa(Curve::P256),
+    };
+    let mut blob = Vec::new();
+    blob.put_string(public.algorithm().as_bytes());
+    blob.extend_from_slice(&plain.encode(raw)[4 + plain.name().len()..]);
+    blob.push(flags);
+    blob.put_u32(counter);
+    blob
 }
 
 impl Signer for SecurityKey {

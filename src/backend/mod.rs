@@ -2,6 +2,7 @@
 //!
 //! Owns the trait [`Signer`], its implementations and the care for PINs. Never decides whether a signature is allowed.
 
+pub mod fido;
 mod link;
 pub mod middleware;
 pub mod pin;
@@ -100,6 +101,9 @@ pub enum SignError {
         /// What went wrong, and the remedy.
         reason: String,
     },
+    /// A FIDO device failed, or is not there.
+    #[error(transparent)]
+    Fido(#[from] fido::FidoError),
     /// No PIN, or not the right one.
     #[error(transparent)]
     Pin(#[from] pin::PinError),

@@ -1,8 +1,13 @@
 //! The command line: one file per subcommand, thin.
 
 mod agent;
+mod approvals;
 mod client;
+mod described;
+mod explain;
+mod fido;
 mod getopt;
+mod hypothesis;
 mod list;
 mod log;
 mod policy;
@@ -33,10 +38,16 @@ enum Command {
     List(list::Arguments),
     /// Print public keys as lines for authorized_keys
     Pub(public::Arguments),
+    /// List the approvals that hold for a while, or revoke them
+    Approvals(approvals::Arguments),
+    /// Explain where requests come from and what follows: latest ones, those of a process, or one that is described
+    Explain(explain::Arguments),
     /// Show what the agent decided, and who used which key where
     Log(log::Arguments),
     /// Check the rules of a configuration, and show what a request would take
     Policy(policy::Arguments),
+    /// Manage security keys (FIDO2): list them, make and delete keys, set the PIN
+    Fido(fido::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
     #[command(hide = true)]
     Worker,
@@ -76,8 +87,11 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Agent(arguments) => agent::run(arguments, agent::Mode::Hardkey),
         Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
         Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
+        Command::Approvals(arguments) => approvals::run(&arguments).map_err(Failure::from),
+        Command::Explain(arguments) => explain::run(&arguments).map_err(Failure::from),
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
         Command::Policy(arguments) => policy::run(&arguments).map_err(Failure::from),
+        Command::Fido(arguments) => fido::run(arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
         Command::Prompt => pinentry::serve().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };

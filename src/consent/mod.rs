@@ -3,6 +3,7 @@
 //! One dialog at a time; the others wait and vanish with their cause. Only an explicit yes is a yes: a dialog that cannot be shown, times
 //! out, crashes or answers nonsense is a no. Never sees a key or a token.
 
+pub mod approvals;
 mod askpass;
 pub mod dialog;
 pub mod pinentry;
@@ -162,6 +163,10 @@ impl TouchNotice for Consent {
             }
         }
     }
+
+    fn reaches_a_person(&self) -> bool {
+        self.can_ask()
+    }
 }
 
 impl PinPrompt for Consent {
@@ -181,6 +186,7 @@ fn pin_text(question: &PinQuestion) -> String {
     match question.tries {
         TriesLeft::Final => text += "\nThis is the final try: a wrong PIN locks the token.",
         TriesLeft::Low => text += "\nFew tries are left.",
+        TriesLeft::Left(tries) => text += &format!("\n{tries} tries are left."),
         TriesLeft::Locked | TriesLeft::NoWarning => {}
     }
     text

@@ -57,6 +57,8 @@ pub struct Connection {
     binds: Binds,
     /// Its number among all; none for a look at a connection from outside, which leaves no trace.
     number: Option<u64>,
+    /// What follows from the latest judgement is still to be noted.
+    has_open_judgement: bool,
     program: Option<Result<(Program, Arc<TrustedFile>), Unknown>>,
     config: Option<Result<Arc<Asked>, Unknown>>,
 }
@@ -102,6 +104,7 @@ impl Assessor {
             place,
             binds: Binds::default(),
             number,
+            has_open_judgement: false,
             program: None,
             config: None,
         }
@@ -118,7 +121,17 @@ impl Assessor {
     pub fn look(self: &Arc<Self>, view: View) -> Connection {
         let View { listener, peer, place, binds, since: _ } = view;
         let assessor = Arc::clone(self);
-        Connection { assessor, listener, peer, place, binds, number: None, program: None, config: None }
+        Connection {
+            assessor,
+            listener,
+            peer,
+            place,
+            binds,
+            number: None,
+            has_open_judgement: false,
+            program: None,
+            config: None,
+        }
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -193,11 +206,18 @@ impl Connection {
         &self.binds
     }
 
-    /// Notes what followed from the latest judgement, in words fit to be shown, for explanations.
-    pub fn followed(&self, consequence: impl Into<String>) {
-        if let Some(number) = self.number {
-            self.assessor.live.followed(number, consequence.into());
+    /// Notes a step that followed from the latest judgement of a signature or a change, in words fit to be shown, for explanations. Says
+    /// nothing of a request that came to its end without a judgement.
+    pub fn followed(&self, step: &str) {
+        if let Some(number) = self.number.filter(|_| self.has_open_judgement) {
+            self.assessor.live.followed(number, step);
         }
+    }
+
+    /// Notes what the request came to, and that it is over.
+    pub fn concluded(&mut self, end: &str) {
+        self.followed(end);
+        self.has_open_judgement = false;
     }
 
     /// Its number among all connections; none for a look from outside.
@@ -289,8 +309,9 @@ impl Connection {
         outcome
     }
 
-    fn remember(&self, request: &Request, judgement: &Judgement) {
+    fn remember(&mut self, request: &Request, judgement: &Judgement) {
         let Some(number) = self.number else { return };
+        self.has_open_judgement = *request != Request::List;
         self.assessor.live.found(number, request, judgement);
         if let (Origin::LocalDirect, Ok(place), [login]) = (judgement.origin, &self.place, self.binds.list()) {
             self.assessor.ledger().found_local(place, login.session_id());

@@ -26,6 +26,7 @@ mod run;
 pub mod server;
 pub mod setup;
 pub mod ssh_argv;
+pub mod supposed;
 pub mod trust;
 
 #[cfg(test)]

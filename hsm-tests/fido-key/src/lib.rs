@@ -11,6 +11,7 @@ pub mod hid;
 mod log;
 mod names;
 pub mod packet;
+mod works;
 
 pub use button::{Button, Presence};
 pub use device::{Device, Gone, Handle, Options, PacketSender};

@@ -37,8 +37,6 @@ pub enum HidError {
     Timeout = 0x05,
     /// Another channel is being served.
     Busy = 0x06,
-    /// The device is locked to another channel.
-    LockRequired = 0x0a,
     /// No such channel.
     Channel = 0x0b,
 }

@@ -131,7 +131,7 @@ impl Token {
             _ if !seen.login_required || accepted || seen.logged_in => "ready",
             _ if seen.protected_path => "PIN on device",
             TriesLeft::Final => "needs PIN (final try)",
-            TriesLeft::Low => "needs PIN (few tries left)",
+            TriesLeft::Low | TriesLeft::Left(_) => "needs PIN (few tries left)",
             TriesLeft::NoWarning => "needs PIN",
         })
     }
