@@ -98,11 +98,6 @@ impl SecurityKey {
         Ok(link.call(&call, TOUCH_DEADLINE).await?)
     }
 
-    /// What the key was made to demand, and what the errand demands on top.
-    fn flags_for(&self, errand: &Errand) -> u8 {
-        self.flags | flags_of(errand.demands)
-    }
-
     async fn compute(&self, data: &[u8], errand: &Errand) -> Result<Vec<u8>, SignError> {
         let mut answer = match errand.demands.pin {
             true => None,
@@ -137,6 +132,11 @@ impl SecurityKey {
             Some(Answer::Failed(fault)) => Err(fail(fault.text)),
             _ => Err(fail("the worker answered another call".to_owned())),
         }
+    }
+
+    /// What the key was made to demand, and what the errand demands on top.
+    fn flags_for(&self, errand: &Errand) -> u8 {
+        self.flags | flags_of(errand.demands)
     }
 }
 
@@ -182,7 +182,8 @@ impl Signer for SecurityKey {
     }
 }
 
-const fn flags_of(demands: Demands) -> u8 {
+/// The flags of a request for an assertion that demand this (OpenSSH PROTOCOL.u2f).
+pub(super) const fn flags_of(demands: Demands) -> u8 {
     let touch = if demands.touch { USER_PRESENCE } else { 0 };
     let pin = if demands.pin { USER_VERIFICATION } else { 0 };
     touch | pin

@@ -78,7 +78,7 @@ pub struct TrustedFile {
 }
 
 impl Trust {
-    /// Opens the programs of OpenSSH where packages put them; its server for root only, whom alone it serves. See [`open`](Self::open).
+    /// Opens the programs that are `ssh`, and the others of OpenSSH where packages put them; its server for root only, whom alone it serves. See [`open`](Self::open).
     #[must_use]
     pub fn usual(ssh: &[PathBuf]) -> (Self, Vec<Unknown>) {
         let mut tools = vec!["/usr/bin/ssh-keygen".into(), "/usr/bin/ssh-add".into()];

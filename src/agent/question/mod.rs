@@ -284,7 +284,7 @@ pub(super) fn first_hop(facts: &Facts) -> Option<String> {
 /// What is told when nobody is asked.
 pub(super) fn notice(judgement: Option<&Judgement>, purpose: &str, comment: &[u8]) -> String {
     let origin = judgement.map_or_else(String::new, |judgement| format!("{}: ", judgement.origin));
-    format!("{origin}{purpose} with key {}", text::excerpt(comment))
+    format!("{origin}{purpose} with key {}", field(comment))
 }
 
 /// What stock ssh-agent asks: the words that people and programs who switch over know.
