@@ -64,6 +64,11 @@ softhsm/need.sh libclang-dev opensc-pkcs11 openssl pcscd vsmartcard-vpcd ykcs11 
     failed=1
     exit 1
 }
+# For dialogs on real screens and terminals.
+softhsm/need.sh dbus-bin dbus-daemon dunst imagemagick pinentry-curses pinentry-gtk2 tmux xdotool xvfb || {
+    failed=1
+    exit 1
+}
 # For the hop matrix.
 softhsm/need.sh dropbear-bin krb5-admin-server krb5-kdc krb5-user libpam-ssh-agent-auth putty-tools python3-asyncssh python3-paramiko \
     socat sudo || {

@@ -17,6 +17,7 @@ use crate::backend::software::SoftwareKey;
 use crate::clock;
 use crate::crypto::passphrase::PassphraseHash;
 use crate::crypto::verify;
+use crate::errand::Errand;
 use crate::keyring::Identity;
 use crate::origin::binds::BindClaim;
 use crate::origin::connection::Connection;
@@ -186,8 +187,11 @@ impl<'a> Handler<'a> {
             self.origin.judge(&Question::List).await;
         }
         let binds = self.origin.binds();
-        let can_ask = self.agent.consent.can_ask();
-        let shows_all = policy::decide_list(preset, self.origin.is_forwarded(), can_ask);
+        let is_forwarded = self.origin.is_forwarded();
+        let errand = Errand { asker: self.origin.peer().id(), ..Errand::default() };
+        // Looked for only where something hangs on it.
+        let can_ask = !is_forwarded || self.agent.consent.can_ask(&errand).await;
+        let shows_all = policy::decide_list(preset, is_forwarded, can_ask);
         let policy = self.agent.policies.current().policy;
         let at = match binds.list().last() {
             Some(bind) if policy.sorts_keys() && !binds.tainted() && !bind.is_forwarding() => {
@@ -197,7 +201,7 @@ impl<'a> Handler<'a> {
         };
         let sight = match &at {
             Some(names) => Sight::At(names),
-            None if self.origin.is_forwarded() => Sight::Beyond,
+            None if is_forwarded => Sight::Beyond,
             None => Sight::Here,
         };
         let by_policy = |identity: &Identity| {

@@ -9,7 +9,7 @@ use super::handler::Handler;
 use super::policies::InForce;
 use super::question;
 use crate::clock;
-use crate::errand::{Demands, Errand};
+use crate::errand::{Demands, Errand, Sake};
 use crate::keyring::Identity;
 use crate::origin::classify::Origin;
 use crate::origin::evidence::{PayloadFact, Request as Question};
@@ -47,7 +47,8 @@ impl Handler<'_> {
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
         self.agent.settings.websafe.permits(&identity.public, &payload)?;
         let purpose = question::purpose(&payload);
-        let mut errand = Errand { purpose, asker: self.origin.peer().id(), ..Errand::default() };
+        let sake = if self.origin.is_forwarded() { Sake::Others } else { Sake::Own };
+        let mut errand = Errand { purpose, asker: self.origin.peer().id(), sake, ..Errand::default() };
         let InForce { policy, generation } = self.agent.policies.current();
         let request = Asking { identity: &identity, payload: &payload, data: sign.data, generation };
         errand.demands = self.consent(&policy, &request, &mut errand, account).await?;
@@ -94,6 +95,9 @@ impl Handler<'_> {
                 (judgement.origin, payload.login(), self.origin.config())
             {
                 errand.purpose = question::purpose_of_login(login.user, &config.hostname);
+            }
+            if errand.sake == Sake::Own && !judgement.origin.is_local() {
+                errand.sake = Sake::Unknown;
             }
         }
         let description = Description::of(policy, &self.origin, identity, &question, judgement.as_ref(), payload).await;

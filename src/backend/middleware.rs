@@ -46,7 +46,7 @@ pub trait TouchNotice: Send + Sync {
     fn show(&self, text: &str, errand: &Errand) -> Box<dyn Send>;
 
     /// Whether a notice can be seen at all, so that waiting for what it says makes sense.
-    fn reaches_a_person(&self) -> bool;
+    fn reaches_a_person<'a>(&'a self, errand: &'a Errand) -> BoxFuture<'a, bool>;
 }
 
 impl SecurityKey {

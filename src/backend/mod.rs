@@ -66,6 +66,10 @@ pub trait Signer: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CannotDemand(pub &'static str);
+/// Whoever talks to people on behalf of keys.
+pub trait People: pin::PinPrompt + middleware::TouchNotice {}
+
+impl<T: pin::PinPrompt + middleware::TouchNotice> People for T {}
 
 /// Where a key lives, as `hardkey list` shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
