@@ -94,8 +94,9 @@ fn every_option_is_in_the_manual() {
     }
     let home = Home::new();
     let manual = fs::read_to_string(root().join("docs/man/hardkey.1")).expect("the manual page");
-    for subcommand in ["agent", "list", "pub", "log", "approvals"] {
-        let help = home.command(agent_binary()).args([subcommand, "--help"]).run().succeeds().stdout;
+    for subcommand in ["agent", "list", "pub", "log", "approvals", "policy check", "policy explain"] {
+        let words = subcommand.split(' ').chain(["--help"]);
+        let help = home.command(agent_binary()).args(words).run().succeeds().stdout;
         let first = help.lines().filter_map(|line| line.split_whitespace().next());
         for option in
             first.map(|word| word.trim_end_matches("...")).filter(|word| word.starts_with('-') && *word != "-h,")
@@ -106,6 +107,58 @@ fn every_option_is_in_the_manual() {
             };
             assert!(manual.contains(&written), "docs/man/hardkey.1 lacks {option} of {subcommand}");
         }
+    }
+}
+
+/// A line of cases: the options of a request, and what it takes.
+fn case(line: &str) -> (Vec<&str>, &str) {
+    let mut words: Vec<&str> = line.split_whitespace().collect();
+    let expected = words.pop().expect("what it takes");
+    (words, expected)
+}
+
+#[test]
+fn every_example_of_a_policy_decides_as_the_document_says() {
+    if stock_cannot("explain a policy") {
+        return;
+    }
+    let home = Home::new();
+    let page = root().join("docs/policy.md");
+    let policies = blocks(&page, "toml");
+    let (users, floors) = (blocks(&page, "cases"), blocks(&page, "cases floor"));
+    assert_eq!(policies.len(), users.len() + floors.len(), "an example without cases");
+    let mut policies = policies.into_iter();
+    let cases = users.into_iter().map(|cases| (cases, false)).chain(floors.into_iter().map(|cases| (cases, true)));
+    for (number, (cases, is_floor)) in cases.enumerate() {
+        let policy = home.file(format!("policy-{number}.toml"), policies.next().expect("a policy").text);
+        let empty = home.file("empty.toml", "");
+        let hardkey = || {
+            let command = home.command(agent_binary());
+            if is_floor { command.env("HARDKEY_FLOOR", &policy) } else { command }
+        };
+        let file = if is_floor { &empty } else { &policy };
+        let warned = hardkey().args(["policy", "check"]).arg(file).run().succeeds();
+        assert!(warned.stdout.starts_with("no errors"), "{}: {}", cases.place, warned.report());
+        for line in cases.text.lines() {
+            let (options, expected) = case(line);
+            let outcome = hardkey().args(["policy", "explain", "--config"]).arg(file).args(options).run().succeeds();
+            assert_eq!(outcome.stdout.lines().next(), Some(expected), "{}: {line}\n{}", cases.place, outcome.stdout);
+        }
+    }
+}
+
+#[test]
+fn the_benchmark_s_policy_lets_its_program_work_and_no_other() {
+    if stock_cannot("explain a policy") {
+        return;
+    }
+    let home = Home::new();
+    let policy = fs::read_to_string(root().join("hsm-tests/bench.toml")).expect("the policy");
+    let policy = home.file("bench.toml", policy.replace("@PROGRAM@", "/build/bench"));
+    for (program, expected) in [("/build/bench", "allow"), ("/build/other", "confirm")] {
+        let explain = ["policy", "explain", "--kind", "login", "--program", program, "--config"];
+        let outcome = home.command(agent_binary()).args(explain).arg(&policy).run().succeeds();
+        assert_eq!(outcome.stdout.lines().next(), Some(expected), "{}", outcome.report());
     }
 }
 

@@ -235,3 +235,33 @@ fn a_floor_that_cannot_be_read_stops_everything_and_is_told() {
     agent.signs(key.public()).run().fails();
     agent.wait_for_log("floor.toml cannot be used: line 2");
 }
+
+#[test]
+fn a_check_tells_errors_from_what_can_hardly_be_meant_by_its_status() {
+    if stock_cannot(RULES) {
+        return;
+    }
+    let home = Home::new();
+    let check = |text: &str| {
+        home.command(hsm_tests::agent_binary()).args(["policy", "check"]).arg(home.file("p.toml", text)).run()
+    };
+    assert_eq!(check("").succeeds().stdout, "no errors, and nothing that can hardly be meant\n");
+    let broken = check("\n[[rule]]\nactoin = 'deny'\n").fails();
+    assert!(broken.code() == Some(1) && broken.stderr.contains("p.toml: line 3: unknown field"), "{}", broken.report());
+    let odd = check("[[process]]\nexe = '/usr/bin/python3'\nrelays = false\n");
+    assert!(odd.code() == Some(3) && odd.stdout.contains("p.toml:1: process /usr/bin/python3"), "{}", odd.report());
+}
+
+#[test]
+fn a_check_beside_an_agent_finds_sections_without_a_key() {
+    if stock_cannot(RULES) {
+        return;
+    }
+    let home = Home::new();
+    let (agent, key) = with_key(&home, Agent::with(&home));
+    let file =
+        home.file("p.toml", format!("[[key]]\nmatch = '{}'\n[[key]]\nmatch = 'gone'\n", key.public().fingerprint()));
+    let outcome = agent.command(hsm_tests::agent_binary()).args(["policy", "check"]).arg(&file).run();
+    assert!(outcome.code() == Some(3) && outcome.stdout.lines().count() == 1, "{}", outcome.report());
+    assert!(outcome.stdout.contains("p.toml:3: no key that the agent has"), "{}", outcome.report());
+}

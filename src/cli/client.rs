@@ -58,6 +58,11 @@ pub(super) fn release() -> Result<(), String> {
     ask_running(RELEASE, &[]).map(drop)
 }
 
+/// The keys of the agent that `SSH_AUTH_SOCK` names; `None` when nothing or something else is there.
+pub(super) fn of_agent() -> Option<Vec<Entry>> {
+    serde_json::from_slice(&ask_running(INVENTORY, &[]).ok()?).ok()
+}
+
 /// Why there is no answer.
 enum Silence {
     Unreachable(io::Error),

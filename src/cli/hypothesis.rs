@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use super::described::Described;
 use crate::agent::explanation::words;
 use crate::agent::inventory::Entry;
-use crate::config::Config;
+use crate::backend::pkcs11::uri::Uri;
+use crate::config::{Config, administrator};
+use crate::origin::classify::Origin;
 use crate::origin::evidence::{PayloadFact, Request};
 use crate::origin::rules::Outcome;
 use crate::origin::supposed::{Supposed, Supposition, suppose};
 use crate::origin::trust::Trust;
-use crate::policy::asked::{Asked, KeyFacts, Kind};
-use crate::policy::{self, Action, KeyLimits, Policy, Preset, Requirements};
+use crate::policy::asked::{Asked, KeyFacts, Kind, Program};
+use crate::policy::{Action, KeyLimits, Policy, Preset, Requirements, decide_management};
 use crate::text;
 
 /// The explanation, as lines.
@@ -25,7 +27,8 @@ pub(super) fn explain(described: &Described) -> Result<String, String> {
         .map_err(|error| format!("cannot start: {error}"))?;
     let (trust, _missing) = Trust::usual(&config.trust.ssh());
     let supposition = runtime.block_on(suppose(&supposed, &trust)).map_err(|unknown| unknown.to_string())?;
-    Ok(told(&supposed, &supposition, key.as_ref(), config.preset))
+    let policy = config.policy.with_administrator(administrator::read());
+    Ok(told(&supposed, &supposition, key.as_ref(), &policy))
 }
 
 fn supposed(described: &Described, config: &Config) -> Result<Supposed, String> {
@@ -70,7 +73,7 @@ fn find(name: &str) -> Result<Entry, String> {
     found.ok_or_else(|| format!("{name:?}: no such key; hardkey list shows fingerprints and comments"))
 }
 
-fn told(supposed: &Supposed, supposition: &Supposition, key: Option<&Entry>, preset: Preset) -> String {
+fn told(supposed: &Supposed, supposition: &Supposition, key: Option<&Entry>, policy: &Policy) -> String {
     let mut lines = Vec::new();
     let mut line = |name: &str, text: String| lines.push(format!("{name:<9}{text}"));
     let program = match supposed.process {
@@ -91,7 +94,7 @@ fn told(supposed: &Supposed, supposition: &Supposition, key: Option<&Entry>, pre
     }
     line("class", supposition.judgement.origin.to_string());
     line("because", supposition.judgement.reason.clone());
-    line("then", consequence(supposition, key, preset));
+    line("then", consequence(supposed, supposition, key, policy));
     lines.push(String::new());
     lines.push("The ten rules of a local login:".to_owned());
     for finding in &supposition.judgement.findings {
@@ -107,46 +110,60 @@ fn told(supposed: &Supposed, supposition: &Supposition, key: Option<&Entry>, pre
     super::explain::printable(&(lines.join("\n") + "\n"))
 }
 
-/// What would follow, by the configuration's preset.
-fn consequence(supposition: &Supposition, key: Option<&Entry>, preset: Preset) -> String {
+/// What would follow, by the configuration.
+fn consequence(supposed: &Supposed, supposition: &Supposition, key: Option<&Entry>, policy: &Policy) -> String {
     let origin = supposition.judgement.origin;
     let payload = match &supposition.request {
         Request::Sign(payload) => payload,
-        Request::List | Request::Manage if preset == Preset::Openssh => {
+        Request::List | Request::Manage if policy.preset() == Preset::Openssh => {
             return "done without a question (preset openssh)".to_owned();
         }
         Request::List | Request::Manage => {
-            return match policy::decide_management(origin) {
+            return match decide_management(origin) {
                 Ok(()) => "done without a question".to_owned(),
                 Err(refusal) => format!("refused ({refusal})"),
             };
         }
     };
+    let certain = match payload {
+        PayloadFact::BoundLogin { .. } => true,
+        PayloadFact::Login { .. } => origin == Origin::LocalDirect,
+        _ => false,
+    };
+    let lower = |host: &String| host.to_ascii_lowercase();
+    let hosts: Vec<String> = supposed.host.iter().filter(|_| certain).map(lower).collect();
+    let via: Vec<String> =
+        supposed.via.iter().take(1).filter(|_| supposition.judgement.first_hop_proved).map(lower).collect();
+    let uri = key.and_then(|key| key.place.uri.as_deref()).and_then(|uri| Uri::parse(uri).ok());
     let limits = KeyLimits { confirm: key.is_some_and(|key| key.confirm), ..KeyLimits::default() };
     let asked = Asked {
         key: KeyFacts {
             fingerprint: key.map_or("", |key| &key.fingerprint),
             comment: key.map_or("", |key| &key.comment),
-            uri: None,
+            uri: uri.as_ref(),
         },
         origin,
         kind: kind(payload),
-        hosts: &[],
+        hosts: &hosts,
         user: payload.login().map(|(user, _)| user),
-        via: &[],
+        via: &via,
         hops: supposition.binds.list().iter().filter(|bind| bind.is_forwarding()).count(),
         namespace: None,
-        program: None,
+        program: supposed.process.is_none().then(|| supposed.program.to_str()).flatten().map(program_of),
         parents: &[],
         listener: None,
     };
-    let verdict = Policy::new(preset).decide(&asked, limits);
+    let verdict = policy.decide(&asked, limits);
     let what = match verdict.action {
         Action::Deny => "refused",
         action if action.demands(Requirements::CONFIRM) => "asked about, and refused if nobody can be asked",
         Action::Require(_) => "done without a question",
     };
     format!("{what} ({})", verdict.because().cited())
+}
+
+const fn program_of(path: &str) -> Program<'_> {
+    Program { path, arguments: &[] }
 }
 
 const fn kind(payload: &PayloadFact) -> Kind {

@@ -10,6 +10,7 @@ mod getopt;
 mod hypothesis;
 mod list;
 mod log;
+mod policy;
 mod public;
 
 use std::ffi::OsString;
@@ -45,6 +46,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Show what the agent decided, and who used which key where
     Log(log::Arguments),
+    /// Check the rules of a configuration, and show what a request would take
+    Policy(policy::Arguments),
     /// Manage security keys (FIDO2): list them, make and delete keys, set the PIN
     Fido(fido::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
@@ -89,6 +92,7 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Approvals(arguments) => approvals::run(&arguments).map_err(Failure::from),
         Command::Explain(arguments) => explain::run(&arguments).map_err(Failure::from),
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
+        Command::Policy(arguments) => policy::run(&arguments).map_err(Failure::from),
         Command::Fido(arguments) => fido::run(arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };

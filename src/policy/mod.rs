@@ -6,6 +6,7 @@ pub mod asked;
 mod decide;
 pub mod destination;
 mod hosts;
+mod lint;
 mod management;
 pub mod matcher;
 mod preset;
@@ -17,6 +18,7 @@ pub mod websafe;
 
 pub use decide::{Administrator, KeyLimits, KeyPolicy, LONGEST_FORWARDED_APPROVAL, Policy, ProcessRule, Sight};
 pub use hosts::HostList;
+pub use lint::Finding;
 pub use management::{NotManager, decide_list, decide_management};
 pub use preset::{FORWARDED, Preset};
 pub use rate::{Rates, TooOften};
