@@ -1,7 +1,7 @@
 //! Where things are, by the XDG base directory specification.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The user's home: `$HOME`, when absolute.
 pub fn home() -> Option<PathBuf> {
@@ -23,6 +23,14 @@ pub fn runtime() -> PathBuf {
     match absolute("XDG_RUNTIME_DIR") {
         Some(folder) => folder.join("hardkey"),
         None => env::temp_dir().join(format!("hardkey-{}", rustix::process::getuid().as_raw())),
+    }
+}
+
+/// Puts the folder for run-time files in the place of a leading `%t`, as systemd does.
+pub fn in_runtime_folder(path: &Path) -> PathBuf {
+    match (path.strip_prefix("%t"), env::var_os("XDG_RUNTIME_DIR")) {
+        (Ok(rest), Some(folder)) => Path::new(&folder).join(rest),
+        _ => path.to_owned(),
     }
 }
 

@@ -91,7 +91,25 @@ pub fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// Gives memory that is allocated and free back to the system, as far as the C library can tell: malloc_trim(3).
+///
+/// The library also keeps for each thread a few free pieces of each small size, which that call passes over. After a crowd they lie
+/// scattered over the heap, each on a page of its own. So they are taken out first, and put back where others have taken their places.
 pub fn return_free_memory() {
+    /// The sizes of glibc's pieces for threads, in octets, and how many it keeps of each.
+    const PIECES: (std::ops::RangeInclusive<usize>, usize) = (24..=1032, 7);
+    let pieces = || -> Vec<Vec<u8>> {
+        let (sizes, count) = PIECES;
+        let of_size = |size| (0..count).map(move |_| std::hint::black_box(Vec::with_capacity(size)));
+        sizes.step_by(16).flat_map(of_size).collect()
+    };
+    let scattered = pieces();
+    trim();
+    drop(pieces());
+    drop(scattered);
+    trim();
+}
+
+fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: touches only what the allocator itself holds, under the allocator's own locks.
     unsafe {

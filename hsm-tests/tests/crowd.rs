@@ -1,5 +1,6 @@
 //! Thousands of clients at once, most of them idle, many of them malicious, and one that has work to do.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -8,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hsm_tests::{
-    Agent, Client, Home, Key, KeyFile, Module, SOON, Sshd, Token, agent_binary, resident_memory, stock_cannot, until,
+    Agent, Body, Client, Home, Key, KeyFile, Module, SOON, Sshd, Token, agent_binary, resident_memory, stock_cannot,
+    until,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -79,6 +81,51 @@ fn when_every_seat_is_taken_those_who_have_one_are_served_and_the_others_wait_fo
         assert!(client.receive().is_some(), "{}", process.log());
     }
     assert!(!process.log().contains("Too many open files"), "{}", process.log());
+}
+
+#[test]
+fn a_client_that_sends_garbage_does_not_fill_the_log_and_others_are_still_heard_there() {
+    if stock_cannot("keep its log short: it writes a line for each") {
+        return;
+    }
+    let home = Home::new();
+    let agent = Agent::start(&home);
+    let mut client = agent.client();
+    for _ in 0..2000 {
+        // There is no such message.
+        assert!(!client.succeeds(&[99]));
+    }
+    let key = KeyFile::new(&home, "absent");
+    agent.ssh_add([OsStr::new("-d"), key.path().as_os_str()]).run().fails();
+    assert!(until(SOON, || home.logs().contains("key not removed")), "{}", home.logs());
+    let lines = home.logs().lines().filter(|line| line.contains("request refused")).count();
+    assert!((1..200).contains(&lines), "{lines} lines for 2000 requests");
+}
+
+#[test]
+fn the_log_of_an_agent_in_the_background_stays_short_whatever_is_written() {
+    if stock_cannot("write a log of its own") {
+        return;
+    }
+    let home = Home::new();
+    let socket = home.path("run/background");
+    let agent = home.command(agent_binary()).args(["agent", "-s", "-a"]).arg(&socket).env("HARDKEY_LOG", "debug");
+    let output = agent.run().succeeds().stdout;
+    let (_, pid) = output.split_once("SSH_AGENT_PID=").expect("a process id");
+    let pid = pid.split(';').next().expect("a process id");
+    let mut client = Client::connect(&socket);
+    let nonsense = Body::new(Client::EXTENSION).string("nonsense".repeat(30)).bytes();
+    let (log, aside) = (home.path("state/hardkey/agent.log"), home.path("state/hardkey/agent.log.1"));
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut requests = 0;
+    while length(&aside) == 0 {
+        (0..100).for_each(|_| client.send(&nonsense));
+        assert!((0..100).all(|_| client.receive() == Some(vec![Client::FAILURE])));
+        requests += 100;
+        assert!(requests < 100_000, "the log is {} octets long", length(&log));
+    }
+    assert!(length(&aside) < 5 << 20 && length(&log) < 1 << 20, "{} and {} octets", length(&aside), length(&log));
+    home.command(agent_binary()).args(["agent", "-k"]).env("SSH_AGENT_PID", pid).run().succeeds();
 }
 
 #[test]

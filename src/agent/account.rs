@@ -1,18 +1,21 @@
 //! The account of one request, gathered as it passes the rooms, and given to the audit log at its end.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Agent;
 use super::handler::shown_provider;
+use super::question;
 use super::signing::Refused;
 use crate::audit::record::{Consented, Event, Hop, Key, Outcome, Peer, Record, Signed, Token};
 use crate::audit::{Audit, Unwritten};
 use crate::backend::pin::Witness;
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::Identity;
-use crate::origin::classify::Judgement;
+use crate::origin::classify::{Judgement, Origin};
 use crate::origin::connection::Connection;
+use crate::origin::facts::{self, Certainty, Facts};
 use crate::protocol::payload::Payload;
 use crate::protocol::public_key::PublicKey;
 use crate::protocol::request::Request;
@@ -98,7 +101,7 @@ impl Account {
         });
         let via = via.collect();
         let host = match judgement.origin {
-            crate::origin::classify::Origin::LocalDirect => origin.config().map(|config| {
+            Origin::LocalDirect => origin.config().map(|config| {
                 let host = text::excerpt(config.host_key_alias.as_deref().unwrap_or(&config.hostname).as_bytes());
                 if config.port == 22 { host } else { format!("[{host}]:{}", config.port) }
             }),
@@ -114,6 +117,25 @@ impl Account {
         });
     }
 
+    /// What was found out for a person who is asked.
+    pub(super) fn facts(&mut self, facts: &Facts) {
+        let name = |hop: &facts::Hop| hop.host.names.first().map(|name| text::excerpt(name.name.as_bytes()));
+        self.note(|record| {
+            for (via, hop) in record.via.iter_mut().zip(&facts.hops) {
+                via.host = name(hop);
+            }
+            let target = facts.target.as_ref().filter(|target| target.certainty == Certainty::Proved);
+            if let (Some(request), Some(target)) = (&mut record.request, target) {
+                request.host = request.host.take().or_else(|| name(target));
+                request.host_key.get_or_insert_with(|| target.host.fingerprint.clone());
+            }
+            if let (Some(peer), Ok(asker)) = (&mut record.peer, &facts.asker) {
+                let parents = asker.ancestors.iter();
+                peer.parents = parents.filter_map(|parent| Some(shown(parent.executable.as_deref()?))).collect();
+            }
+        });
+    }
+
     /// The rule that decided.
     pub(super) fn rule(&mut self, rule: &str) {
         self.note(|record| record.rule = Some(cut(&text::escape(rule.as_bytes()))));
@@ -122,6 +144,11 @@ impl Account {
     /// What a person said.
     pub(super) fn consent(&mut self, consent: Consented) {
         self.note(|record| record.consent = Some(consent));
+    }
+
+    /// What there is so far, for the record of something that came with it.
+    pub(super) fn so_far(&self) -> Record {
+        self.record.as_deref().cloned().unwrap_or_default()
     }
 
     /// It is refused already, even if the client does not stay to hear it.
@@ -195,10 +222,14 @@ fn peer(origin: &Connection) -> Peer {
     Peer {
         pid: process.map(|process| process.id.pid),
         uid: peer.user,
-        program: program.map(|program| cut(&text::escape(program.path.as_os_str().as_encoded_bytes()))),
+        program: program.map(|program| shown(&program.path)),
         terminal: process.and_then(|process| process.terminal()).map(|terminal| terminal.name),
         parents: Vec::new(),
     }
+}
+
+fn shown(path: &Path) -> String {
+    cut(&text::escape(path.as_os_str().as_encoded_bytes()))
 }
 
 fn named(blob: &[u8]) -> Option<Key> {
@@ -206,24 +237,24 @@ fn named(blob: &[u8]) -> Option<Key> {
 }
 
 fn signed(payload: &Payload<'_>) -> Signed {
-    let of = |kind: &str| Signed { kind: kind.to_owned(), ..Signed::default() };
+    let mut signed = Signed { kind: question::kind(payload).to_owned(), ..Signed::default() };
     match payload {
         Payload::BoundLogin { login, host_key } => {
-            Signed { user: Some(text::excerpt(login.user)), host_key: Some(fingerprint(host_key)), ..of("bound-login") }
+            signed.user = Some(text::excerpt(login.user));
+            signed.host_key = Some(fingerprint(host_key));
         }
-        Payload::Login(login) => Signed { user: Some(text::excerpt(login.user)), ..of("login") },
-        Payload::SshSig { namespace, .. } => Signed { namespace: Some(text::excerpt(namespace)), ..of("sshsig") },
+        Payload::Login(login) => signed.user = Some(text::excerpt(login.user)),
+        Payload::SshSig { namespace } => signed.namespace = Some(text::excerpt(namespace)),
         Payload::Certificate(certificate) => {
-            let principals = certificate.principals.iter().map(|principal| text::excerpt(principal)).collect();
-            Signed { principals, ..of("certificate") }
+            signed.principals = certificate.principals.iter().map(|principal| text::excerpt(principal)).collect();
         }
         Payload::Sudo(sudo) => {
-            let command = sudo.command.join(&b' ');
-            Signed { user: Some(text::excerpt(sudo.user)), command: Some(text::excerpt(&command)), ..of("sudo") }
+            signed.user = Some(text::excerpt(sudo.user));
+            signed.command = Some(text::excerpt(&sudo.command.join(&b' ')));
         }
-        Payload::HostKex { .. } => of("host-kex"),
-        Payload::Raw => of("raw"),
+        Payload::HostKex { .. } | Payload::Raw => {}
     }
+    signed
 }
 
 /// The fingerprint of a host key; of one that cannot be read, that it is none.

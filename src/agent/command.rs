@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::process::{self, Side};
+use super::running::Begun;
 use super::socket::AgentSocket;
 use super::{Settings, activation, log, running};
 use crate::backend::pin::PinSource;
@@ -34,6 +35,10 @@ pub struct Options {
     pub settings: Settings,
     /// The configuration.
     pub config: Config,
+    /// Where it is, or would be.
+    pub config_file: Option<PathBuf>,
+    /// Whether HUP reads it again; else it ends the agent, as with stock.
+    pub reloads: bool,
     /// `--pin-file`, `--pin-fd`
     pub pin: PinSource,
     /// Whether modules are looked for when the configuration does not say.
@@ -70,7 +75,7 @@ impl Place {
             Self::Private => AgentSocket::private(),
             Self::InHome { clean } => AgentSocket::in_home(*clean),
             Self::OldStyle => AgentSocket::old_style(),
-            Self::Activated => return activation::agent_socket(),
+            Self::Activated => return Err("the service manager passes its sockets to the foreground only".to_owned()),
         };
         socket.map_err(|error| error.to_string())
     }
@@ -92,15 +97,16 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
         log::to_stderr(options.debug);
         // Before the runtime opens descriptors of its own, which could get the number of one that was promised and not passed.
         let passed = match options.place {
-            Place::Activated => Some(options.place.open()?),
+            Place::Activated => Some(activation::sockets(&options.config.listen.labels())?),
             _ => None,
         };
         return running::live(options, &surroundings, |options| {
-            let socket = passed.map_or_else(|| options.place.open(), Ok)?;
-            if socket.owned {
+            let Some(passed) = passed else {
+                let socket = options.place.open()?;
                 print(&(shell.set("SSH_AUTH_SOCK", &socket.path) + &shell.echo_pid(std::process::id())))?;
-            }
-            Ok((socket, None))
+                return Ok(Begun { socket, forwards: Vec::new(), companion: None });
+            };
+            Ok(Begun { socket: passed.own, forwards: passed.forwards, companion: None })
         });
     }
     if options.place == Place::WellKnown
@@ -116,7 +122,8 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
         Side::Agent(origin) => {
             log::to_file();
             running::live(options, &surroundings, |options| {
-                Ok((socket, Some(origin.ready()).filter(|_| !options.command.is_empty())))
+                let companion = Some(origin.ready()).filter(|_| !options.command.is_empty());
+                Ok(Begun { socket, forwards: Vec::new(), companion })
             })
         }
         Side::Caller { agent } if options.command.is_empty() => {

@@ -1,14 +1,20 @@
 //! Where the log goes: standard error in the foreground, a file of the user's otherwise.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Format;
 
-/// A log above this size is set aside when an agent starts, in octets.
+use super::log_quota::Moderated;
+use crate::audit::file::LogFile;
+
+/// A log above this size is set aside, in octets.
 const ROTATE_AT: u64 = 4 * 1024 * 1024;
+/// How many files there are: the log, and the one that was set aside last.
+const FILES: u32 = 2;
 
 /// Where the log of agents in the background is.
 pub fn path() -> Option<PathBuf> {
@@ -18,27 +24,56 @@ pub fn path() -> Option<PathBuf> {
 /// Logs to standard error.
 pub fn to_stderr(debug: bool) {
     let colours = rustix::termios::isatty(rustix::stdio::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter(debug)).with_ansi(colours).with_writer(io::stderr).init();
+    let format = Moderated::new(Format::default());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter(debug))
+        .with_ansi(colours)
+        .event_format(format)
+        .with_writer(io::stderr)
+        .init();
 }
 
-/// Logs to the file at [`path`]; nowhere when it cannot be written.
+/// Logs to the file at [`path`]; nothing where it cannot be written.
 pub fn to_file() {
-    if let Some(file) = path().and_then(|path| open(&path).ok()) {
-        tracing_subscriber::fmt().with_env_filter(filter(false)).with_ansi(false).with_writer(file).init();
+    if let Some(path) = path() {
+        let file = Rotating(Mutex::new(LogFile::new(path, ROTATE_AT, FILES)));
+        let format = Moderated::new(Format::default());
+        tracing_subscriber::fmt()
+            .with_env_filter(filter(false))
+            .with_ansi(false)
+            .event_format(format)
+            .with_writer(file)
+            .init();
+    }
+}
+
+/// A log that is set aside when it is full.
+struct Rotating(Mutex<LogFile>);
+
+struct Turn<'a>(MutexGuard<'a, LogFile>);
+
+impl<'a> MakeWriter<'a> for Rotating {
+    type Writer = Turn<'a>;
+
+    fn make_writer(&'a self) -> Turn<'a> {
+        Turn(self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl io::Write for Turn<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if !line.is_empty() {
+            self.0.append(line)?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 fn filter(debug: bool) -> EnvFilter {
     let default = if debug { "debug" } else { "info" };
     EnvFilter::try_from_env("HARDKEY_LOG").unwrap_or_else(|_| EnvFilter::new(default))
-}
-
-fn open(path: &std::path::Path) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
-        DirBuilder::new().mode(0o700).recursive(true).create(folder)?;
-    }
-    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > ROTATE_AT) {
-        fs::rename(path, path.with_extension("log.1"))?;
-    }
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }

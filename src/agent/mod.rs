@@ -4,17 +4,24 @@
 
 mod account;
 pub mod activation;
+mod approving;
+mod asking;
 pub mod command;
 mod connection;
 mod crowd;
+mod description;
+pub mod explanation;
+mod forwards;
 mod handler;
 pub mod inventory;
 pub mod log;
+mod log_quota;
 pub mod policies;
 pub mod process;
 mod provider_policy;
 mod providers;
 mod question;
+mod reload;
 mod running;
 mod signing;
 pub mod socket;
@@ -27,14 +34,16 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::audit::Audit;
+use crate::backend::fido;
 use crate::clock;
 use crate::consent::Consent;
+use crate::consent::approvals::Approvals;
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::{Keyring, Lock, Preferences};
 use crate::origin::connection::{Assessor, Listener};
 use crate::origin::ledger::Socket;
-use crate::policy::Preset;
 use crate::policy::websafe::Websafe;
+use crate::policy::{Preset, Rates};
 use crowd::Crowd;
 use policies::Policies;
 pub use provider_policy::ProviderPolicy;
@@ -59,19 +68,22 @@ pub struct Settings {
 /// The state that all connections share. No lock is ever held across a wait.
 pub struct Agent {
     settings: Settings,
-    policies: Policies,
+    policies: Arc<Policies>,
+    rates: Mutex<Rates>,
     keyring: Arc<Mutex<Keyring>>,
     lock: Mutex<Lock>,
     preferences: Mutex<Preferences>,
     /// How many connections there may be, at all listeners together.
     seats: Arc<Semaphore>,
     crowd: Arc<Crowd>,
-    /// How many passphrases are tried at the same time: a wrong one delays no other connection, but guessing in parallel gains nothing.
-    unlocking: Semaphore,
+    /// How many passphrases are compared at the same time, which takes CPU.
+    comparing: Semaphore,
     providers: Providers,
+    fido: fido::Helpers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
     audit: Arc<Audit>,
+    approvals: Approvals,
     expiry_changed: Notify,
 }
 
@@ -79,7 +91,7 @@ impl Agent {
     /// Composes an agent.
     pub fn new(
         settings: Settings,
-        policies: Policies,
+        policies: Arc<Policies>,
         consent: Arc<Consent>,
         assessor: Arc<Assessor>,
         keyring: Arc<Mutex<Keyring>>,
@@ -89,14 +101,21 @@ impl Agent {
         Arc::new(Self {
             settings,
             policies,
+            rates: Mutex::default(),
             keyring,
             lock: Mutex::default(),
             preferences: Mutex::default(),
-            unlocking: Semaphore::new(2),
+            comparing: Semaphore::new(2),
             providers,
+            fido: fido::Helpers {
+                devices: Arc::default(),
+                notices: Arc::clone(&consent) as _,
+                prompt: Arc::clone(&consent) as _,
+            },
             consent,
             assessor,
             audit,
+            approvals: Approvals::default(),
             expiry_changed: Notify::new(),
             seats: Arc::new(Semaphore::new(connection_limit())),
             crowd: Arc::default(),
@@ -131,13 +150,18 @@ impl Agent {
                     let stream = Arc::new(stream);
                     let origin = Box::new(self.assessor.accept(&(Arc::clone(&stream) as Socket), &place));
                     let visitor = self.crowd.enter();
-                    tokio::spawn(async move {
+                    let client = origin.peer().id();
+                    tokio::spawn(log_quota::on_behalf_of(client, async move {
                         connection::serve(&agent, stream, origin).await;
                         drop((seat, visitor));
-                    });
+                    }));
                 }
-                Ok(peer) => tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid()),
-                Err(error) => tracing::warn!(%error, "cannot tell who connects; connection closed"),
+                Ok(peer) => log_quota::turned_away(|| {
+                    tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid());
+                }),
+                Err(error) => log_quota::turned_away(|| {
+                    tracing::warn!(%error, "cannot tell who connects; connection closed");
+                }),
             }
         }
     }
@@ -168,10 +192,15 @@ impl Agent {
     pub fn remove_all(&self) {
         self.providers.remove_all();
         self.keyring().clear();
+        self.end_approvals(None, "all keys were removed");
     }
 
     fn preset(&self) -> Preset {
         self.policies.current().policy.preset()
+    }
+
+    fn rates(&self) -> MutexGuard<'_, Rates> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keyring(&self) -> MutexGuard<'_, Keyring> {

@@ -8,41 +8,51 @@ use std::time::Duration;
 
 use super::account;
 use super::command::{Options, Place, specs};
+use super::forwards::{self, Forward};
 use super::policies::Policies;
 use super::process::{self, Companion, End, Signals, SocketFile};
+use super::reload::{self, Reload};
 use super::socket::{self, AgentSocket};
 use super::{Agent, Providers};
 use crate::audit::Audit;
-use crate::config::ListenConfig;
 use crate::consent::{Consent, DIALOG_TIMEOUT, Surroundings};
 use crate::keyring::Keyring;
 use crate::origin::connection::{Assessor, Listener};
 use crate::origin::evidence::Kind;
 use crate::origin::ledger::Ledger;
 use crate::origin::restart::leave_marker;
-use crate::origin::server;
 use crate::origin::trust::{Role, Trust};
-use crate::policy::{Policy, Preset};
+use crate::policy::Preset;
 
-/// Serves until the end. `begin` is called once signals are received, and gives the socket and the command that the agent goes with.
+/// What an agent begins with.
+pub(super) struct Begun {
+    /// The agent's own socket.
+    pub(super) socket: AgentSocket,
+    /// Sockets for forwarded requests that it was given.
+    pub(super) forwards: Vec<Forward>,
+    /// The command that it goes with.
+    pub(super) companion: Option<Companion>,
+}
+
+/// Serves until the end. `begin` is called once signals are received, and gives what the agent begins with.
 ///
 /// # Errors
 /// The agent could not begin; a text for the user.
 pub(super) fn live(
     options: Options,
     surroundings: &Surroundings,
-    begin: impl FnOnce(&Options) -> Result<(AgentSocket, Option<Companion>), String>,
+    begin: impl FnOnce(&Options) -> Result<Begun, String>,
 ) -> Result<ExitCode, String> {
     let cannot = |error: io::Error| format!("cannot start: {error}");
     process::harden().map_err(cannot)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
     let end = runtime.block_on(async {
         let signals = Signals::register().map_err(cannot)?;
-        let (socket, companion) = begin(&options)?;
-        socket.claim();
-        let owned = socket.owned;
-        let _file = owned.then(|| SocketFile::new(socket.path.clone(), options.place == Place::OldStyle));
-        let end = serve(options, surroundings, socket, companion, signals).await.map_err(cannot)?;
+        let begun = begin(&options)?;
+        begun.socket.claim();
+        let owned = begun.socket.owned;
+        let _file = owned.then(|| SocketFile::new(begun.socket.path.clone(), options.place == Place::OldStyle));
+        let end = serve(options, surroundings, begun, signals).await.map_err(cannot)?;
         Ok::<_, String>((end, owned))
     });
     // A module that hangs must not keep the agent.
@@ -58,13 +68,8 @@ pub(super) fn live(
     }
 }
 
-async fn serve(
-    options: Options,
-    surroundings: &Surroundings,
-    socket: AgentSocket,
-    companion: Option<Companion>,
-    mut signals: Signals,
-) -> io::Result<End> {
+async fn serve(options: Options, surroundings: &Surroundings, begun: Begun, mut signals: Signals) -> io::Result<End> {
+    let Begun { socket, forwards, companion } = begun;
     if options.config.preset == Preset::Openssh {
         tracing::warn!("preset openssh is on: forwarded requests are signed without consent, as stock ssh-agent does");
     }
@@ -75,20 +80,23 @@ async fn serve(
     let modules = specs(&options.config, &options.pin, options.discover);
     let (providers, mut changes) =
         Providers::new(Arc::clone(&keyring), Arc::clone(&consent) as _, options.allowed.clone(), modules);
-    let forwards = forward_sockets(&options)?;
-    let paths = std::iter::once(&socket).chain(&forwards).map(|socket| socket.path.clone()).collect();
-    let assessor = assessor(&socket.path, options.place.is_reused(), paths)?;
+    let forwards = forwards::open(&options, forwards).map_err(io::Error::other)?;
+    let sockets = std::iter::once(&socket).chain(forwards.iter().map(|forward| &forward.socket));
+    let paths = sockets.map(|socket| socket.path.clone()).collect();
+    let assessor = assessor(&options, &socket.path, paths)?;
     let audit = Arc::new(Audit::start(&options.config.audit));
     let _recording = Recording(Arc::clone(&audit));
     providers.refused_pins().tell(account::of_refused_pins(Arc::clone(&audit)));
-    let policies = Policies::new(Policy::new(options.config.preset));
+    let policies = Arc::new(Policies::new(reload::policy_of(&options.config)));
+    let reload = Reload::new(options.config_file.clone(), Arc::clone(&policies), Arc::clone(&assessor));
     let agent = Agent::new(options.settings, policies, consent, assessor, keyring, providers, audit);
-    let _files: Vec<SocketFile> = forwards.iter().map(|socket| SocketFile::new(socket.path.clone(), false)).collect();
-    for forward in forwards {
-        let (agent, place) =
-            (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(forward.path), label: None });
+    let own_files = forwards.iter().map(|forward| &forward.socket).filter(|socket| socket.owned);
+    let _files: Vec<SocketFile> = own_files.map(|socket| SocketFile::new(socket.path.clone(), false)).collect();
+    for Forward { socket, label } in forwards {
+        tracing::info!("listening at {} for forwarded requests", socket.path.display());
+        let (agent, place) = (Arc::clone(&agent), Listener { kind: Kind::Forward, path: Some(socket.path), label });
         tokio::spawn(async move {
-            if let Err(error) = agent.serve(forward.listener, place).await {
+            if let Err(error) = agent.serve(socket.listener, place).await {
                 tracing::error!("listener for forwarded requests ended: {error}");
             }
         });
@@ -102,8 +110,17 @@ async fn serve(
         }
         std::future::pending::<()>().await;
     };
+    // Where a terminal's end would end the agent it still does, and where ssh-agent would end.
+    let on_hang_up = || {
+        let reloads = options.reloads && !process::has_terminal();
+        if reloads {
+            reload.on_demand();
+        }
+        reloads
+    };
     tokio::select! {
-        end = signals.end(companion, options.foreground, || agent.remove_all()) => end,
+        end = signals.end(companion, options.foreground, || agent.remove_all(), on_hang_up) => end,
+        () = reload.follow() => Ok(End::Companion),
         result = agent.serve(socket.listener, place) => result.map(|()| End::Companion),
         () = agent.expire_keys() => Ok(End::Companion),
         () = agent.clean_up_after_crowds() => Ok(End::Companion),
@@ -120,33 +137,10 @@ impl Drop for Recording {
     }
 }
 
-/// The listeners at which everything that arrives is forwarded. An agent for one command or one shell opens none: the paths are fixed, and
-/// belong to the agent that stays.
-fn forward_sockets(options: &Options) -> io::Result<Vec<AgentSocket>> {
-    if !options.place.is_reused() {
-        return Ok(Vec::new());
-    }
-    let ListenConfig { forward, extra } = &options.config.listen;
-    let paths = forward.iter().chain(extra.iter().map(|extra| &extra.path));
-    paths.map(|path| AgentSocket::replacing_stale(&in_runtime_folder(path)).map_err(io::Error::other)).collect()
-}
-
-/// Puts the folder for run-time files in the place of a leading `%t`, as systemd does.
-fn in_runtime_folder(path: &Path) -> PathBuf {
-    match (path.strip_prefix("%t"), std::env::var_os("XDG_RUNTIME_DIR")) {
-        (Ok(rest), Some(folder)) => Path::new(&folder).join(rest),
-        _ => path.to_owned(),
-    }
-}
-
 /// What judges where requests come from. At a path where an agent may have been before, processes older than this one are not trusted to
 /// be where they were then.
-fn assessor(socket: &Path, reused: bool, sockets: Vec<PathBuf>) -> io::Result<Arc<Assessor>> {
-    let mut tools = vec!["/usr/bin/ssh-keygen".into(), "/usr/bin/ssh-add".into()];
-    if rustix::process::getuid().is_root() {
-        tools.extend(server::PROGRAMS.map(PathBuf::from).into_iter().filter(|program| program.exists()));
-    }
-    let (trust, problems) = Trust::open(&["/usr/bin/ssh".into()], &tools);
+fn assessor(options: &Options, socket: &Path, sockets: Vec<PathBuf>) -> io::Result<Arc<Assessor>> {
+    let (trust, problems) = Trust::usual(&options.config.trust.ssh());
     problems.iter().for_each(|problem| tracing::info!("{problem}"));
     // Asked for their version now, so that the first login does not wait for the answer, or miss it on a busy machine.
     let programs: Vec<_> = trust.programs().filter(|program| program.role() == Role::Ssh).collect();
@@ -157,7 +151,7 @@ fn assessor(socket: &Path, reused: bool, sockets: Vec<PathBuf>) -> io::Result<Ar
             }
         }
     });
-    let trusted_since = match reused {
+    let trusted_since = match options.place.is_reused() {
         true => leave_marker(&socket::restart_marker(socket)?)?,
         false => None,
     };

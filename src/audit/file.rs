@@ -1,4 +1,4 @@
-//! The file of the audit log: appended to whole lines at a time, set aside when it is full.
+//! The file of a log, the audit log or the agent's own: appended to whole lines at a time, set aside when it is full.
 //!
 //! Several agents of one user may write the same file. Each takes the file's lock for what it does, and notices when another has set the file
 //! aside.
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 /// The log on disk.
-pub(super) struct LogFile {
+pub(crate) struct LogFile {
     path: PathBuf,
     /// A file above this many octets is set aside.
     limit: u64,
@@ -21,7 +21,7 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    pub(super) const fn new(path: PathBuf, limit: u64, count: u32) -> Self {
+    pub(crate) const fn new(path: PathBuf, limit: u64, count: u32) -> Self {
         Self { path, limit, count, open: None }
     }
 
@@ -30,7 +30,7 @@ impl LogFile {
     }
 
     /// Appends whole lines, all or none of them.
-    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         let mut file = self.current()?;
         if file.metadata()?.len() >= self.limit {
             self.set_aside()?;

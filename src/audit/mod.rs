@@ -3,7 +3,7 @@
 //! Owns the log's schema, its file and the way to journald. Never waits while a request does, unless the user has said that nothing may go
 //! unrecorded; never holds what was signed, a PIN or a passphrase.
 
-mod file;
+pub(crate) mod file;
 mod journal;
 pub mod read;
 pub mod record;

@@ -1,6 +1,6 @@
-//! The inventory: from the agent that `SSH_AUTH_SOCK` names, else by looking at the modules here and now.
+//! Questions to a running agent, and the inventory: from the agent that `SSH_AUTH_SOCK` names, else by looking at the modules here and now.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -9,20 +9,23 @@ use crate::agent::Providers;
 use crate::agent::command::specs;
 use crate::agent::inventory::Entry;
 use crate::backend::BoxFuture;
+use crate::backend::middleware::TouchNotice;
 use crate::backend::pin::{Pin, PinError, PinPrompt, PinQuestion, PinSource};
 use crate::config::Config;
+use crate::errand::Errand;
 use crate::keyring::Keyring;
 use crate::pattern::PatternList;
 use crate::protocol::request::{EXTENSION, INVENTORY};
 use crate::protocol::wire::{Put as _, Reader};
 
+const EXTENSION_FAILURE: u8 = 28;
 const EXTENSION_RESPONSE: u8 = 29;
 const MAX_REPLY: u64 = 64 * 1024 * 1024;
 
 /// The keys that there are.
 pub(super) fn inventory(config: Option<&Path>) -> Result<Vec<Entry>, String> {
     let asked = match std::env::var_os("SSH_AUTH_SOCK") {
-        Some(socket) if config.is_none() => ask(Path::new(&socket)),
+        Some(socket) if config.is_none() => ask(Path::new(&socket), INVENTORY, &[]).ok(),
         _ => None,
     };
     match asked {
@@ -32,21 +35,55 @@ pub(super) fn inventory(config: Option<&Path>) -> Result<Vec<Entry>, String> {
     }
 }
 
-/// Asks a running hardkey; `None` when nothing or something else is there.
-fn ask(socket: &Path) -> Option<Vec<u8>> {
-    let mut stream = UnixStream::connect(socket).ok()?;
+/// What the agent that `SSH_AUTH_SOCK` names answers to an extension of our own with this content.
+pub(super) fn ask_running(extension: &str, content: &[u8]) -> Result<Vec<u8>, String> {
+    let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
+    let socket = socket.ok_or("SSH_AUTH_SOCK is not set, so there is no agent to ask; start one with hardkey agent")?;
+    let socket = Path::new(&socket);
+    ask(socket, extension, content).map_err(|silence| match silence {
+        Silence::Unreachable(error) => format!("{}: no agent answers: {error}", socket.display()),
+        Silence::Unknown => format!("{}: the agent there is not hardkey, or too old", socket.display()),
+        Silence::Refused => format!(
+            "{}: the agent tells this to hardkey on its own machine only, directly and not through a forwarded socket",
+            socket.display()
+        ),
+    })
+}
+
+/// Why there is no answer.
+enum Silence {
+    Unreachable(io::Error),
+    Unknown,
+    Refused,
+}
+
+/// Asks a running hardkey.
+fn ask(socket: &Path, extension: &str, content: &[u8]) -> Result<Vec<u8>, Silence> {
+    let reply = exchange(socket, extension, content).map_err(Silence::Unreachable)?;
+    if reply.first() == Some(&EXTENSION_FAILURE) {
+        return Err(Silence::Refused);
+    }
+    let mut reader = Reader::new(&reply);
+    let mut document = || {
+        let named = reader.u8().ok()? == EXTENSION_RESPONSE && reader.string().ok()? == extension.as_bytes();
+        named.then(|| reader.string().ok().map(<[u8]>::to_vec))?
+    };
+    document().ok_or(Silence::Unknown)
+}
+
+fn exchange(socket: &Path, extension: &str, content: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(socket)?;
     let mut body = vec![EXTENSION];
-    body.put_string(INVENTORY.as_bytes());
+    body.put_string(extension.as_bytes());
+    body.extend_from_slice(content);
     let mut frame = Vec::new();
     frame.put_string(&body);
-    stream.write_all(&frame).ok()?;
+    stream.write_all(&frame)?;
     let mut length = [0; 4];
-    stream.read_exact(&mut length).ok()?;
+    stream.read_exact(&mut length)?;
     let mut reply = Vec::new();
-    stream.take(u64::from(u32::from_be_bytes(length)).min(MAX_REPLY)).read_to_end(&mut reply).ok()?;
-    let mut reader = Reader::new(&reply);
-    let named = reader.u8().ok()? == EXTENSION_RESPONSE && reader.string().ok()? == INVENTORY.as_bytes();
-    named.then(|| reader.string().ok().map(<[u8]>::to_vec))?
+    stream.take(u64::from(u32::from_be_bytes(length)).min(MAX_REPLY)).read_to_end(&mut reply)?;
+    Ok(reply)
 }
 
 /// Looks at the modules of the configuration without logging in.
@@ -67,6 +104,16 @@ fn look(config: Option<&Path>) -> Result<Vec<Entry>, String> {
 
 /// Looking asks nobody.
 struct Nobody;
+
+impl TouchNotice for Nobody {
+    fn show(&self, _text: &str, _errand: &Errand) -> Box<dyn Send> {
+        Box::new(())
+    }
+
+    fn reaches_a_person<'a>(&'a self, _errand: &'a Errand) -> BoxFuture<'a, bool> {
+        Box::pin(async { false })
+    }
+}
 
 impl PinPrompt for Nobody {
     fn ask(&self, question: PinQuestion) -> BoxFuture<'_, Result<Pin, PinError>> {

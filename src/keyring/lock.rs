@@ -1,5 +1,6 @@
 //! The lock of RFC 9987 section 5.7: while it is on, nothing is listed, signed, added or removed.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,28 @@ use crate::crypto::passphrase::PassphraseHash;
 /// The delay after the first wrong passphrase; it grows by as much with each further one.
 const STEP: Duration = Duration::from_millis(100);
 const MAX_STEPS: u32 = 100;
+/// How many guesses may be tried before the time that the earlier ones cost is over. Those who wait for their answers cannot use up more
+/// than one each, so it takes this many of them to delay somebody else; and nobody gains more than this many guesses by not waiting.
+const MOST_UNPAID: usize = 16;
 
-/// Whether the agent is locked, and how often a wrong passphrase was given since.
+/// Whether the agent is locked, and what guesses at the passphrase have cost since.
+///
+/// Each guess costs time, and the costs of several add up, whoever makes them: all connections together guess as slowly as one does. But
+/// only those who guess pay.
 #[derive(Default)]
 pub struct Lock {
     hash: Option<Arc<PassphraseHash>>,
-    failures: u32,
+    guesses: u32,
+    /// When each guess is paid for, the earliest first.
+    unpaid: VecDeque<Duration>,
+}
+
+/// Too many guesses are unpaid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many passphrases are being tried")]
+pub struct TooManyGuesses {
+    /// How long until one of them is paid.
+    pub wait: Duration,
 }
 
 /// The agent is locked already.
@@ -35,8 +52,7 @@ impl Lock {
         if self.is_locked() {
             return Err(Locked);
         }
-        self.hash = Some(Arc::new(hash));
-        self.failures = 0;
+        *self = Self { hash: Some(Arc::new(hash)), ..Self::default() };
         Ok(())
     }
 
@@ -54,12 +70,22 @@ impl Lock {
         same
     }
 
-    /// Counts a wrong passphrase; how long its connection has to wait for the answer.
-    pub fn failed(&mut self) -> Duration {
+    /// Enters a guess before it is tried, so that hanging up saves nothing; when its cost is paid, and so when its failure may be answered.
+    /// `now` is the time of [`crate::clock`].
+    ///
+    /// # Errors
+    /// It has to wait.
+    pub fn guess(&mut self, now: Duration) -> Result<Duration, TooManyGuesses> {
+        self.unpaid.retain(|paid| *paid > now);
+        if let (true, Some(first)) = (self.unpaid.len() >= MOST_UNPAID, self.unpaid.front()) {
+            return Err(TooManyGuesses { wait: first.saturating_sub(now) });
+        }
         //= RFC 9987 section 10: an agent SHOULD take countermeasures against brute-force guessing attacks on the
         //= passphrase
-        self.failures = (self.failures + 1).min(MAX_STEPS);
-        STEP * self.failures
+        self.guesses = (self.guesses + 1).min(MAX_STEPS);
+        let paid = self.unpaid.back().copied().unwrap_or(now) + STEP * self.guesses;
+        self.unpaid.push_back(paid);
+        Ok(paid)
     }
 }
 
@@ -83,9 +109,54 @@ mod tests {
     }
 
     #[test]
-    fn each_wrong_passphrase_waits_longer_up_to_ten_seconds() {
+    fn each_guess_takes_longer_up_to_ten_seconds() {
         let mut lock = Lock::default();
-        assert!(lock.failed() < lock.failed());
-        assert_eq!((0..200).map(|_| lock.failed()).max(), Some(Duration::from_secs(10)));
+        let mut now = Duration::ZERO;
+        let mut costs = (0..200).map(|_| {
+            let paid = lock.guess(now).expect("one at a time");
+            let cost = paid - now;
+            now = paid;
+            cost
+        });
+        assert_eq!([costs.next(), costs.next()], [Some(STEP), Some(2 * STEP)]);
+        assert_eq!(costs.max(), Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn guessing_side_by_side_gains_a_few_guesses_and_no_rate() {
+        let (alone, together) = (Duration::from_secs(3600), Duration::from_secs(3600));
+        let one_by_one = guesses_within(alone, |paid, _| paid);
+        // Nobody waits for an answer: whatever the lock allows is guessed at once.
+        let at_once = guesses_within(together, |_, now| now);
+        assert!(at_once <= one_by_one + MOST_UNPAID, "{at_once} guesses, {one_by_one} by waiting");
+    }
+
+    #[test]
+    fn those_who_wait_for_their_answers_keep_nobody_from_trying() {
+        let mut lock = Lock::default();
+        let mut free = vec![Duration::ZERO; MOST_UNPAID - 1];
+        for _ in 0..1000 {
+            let next = free.iter_mut().min().expect("guessers");
+            let now = *next;
+            *next = lock.guess(now).expect("each has paid for the last one");
+            assert!(lock.unpaid.len() < MOST_UNPAID, "another has to wait");
+        }
+    }
+
+    /// How many guesses are tried in a time, by one who is ready again at the moment that `ready` makes of when the last one is paid and when
+    /// it was tried.
+    fn guesses_within(time: Duration, ready: impl Fn(Duration, Duration) -> Duration) -> usize {
+        let mut lock = Lock::default();
+        let (mut now, mut count) = (Duration::ZERO, 0);
+        while now < time {
+            match lock.guess(now) {
+                Ok(paid) => {
+                    count += 1;
+                    now = ready(paid, now);
+                }
+                Err(TooManyGuesses { wait }) => now += wait,
+            }
+        }
+        count
     }
 }

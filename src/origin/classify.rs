@@ -92,6 +92,10 @@ pub fn classify(evidence: &Evidence<'_>) -> Judgement {
     } else {
         local(evidence)
     };
+    let reason = match evidence.label {
+        Some(label) => format!("{reason} (socket {label:?})"),
+        None => reason,
+    };
     let findings = Rule::ALL.map(|rule| rule.find(evidence)).to_vec();
     Judgement { origin, reason, findings, first_hop_proved }
 }

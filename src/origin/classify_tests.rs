@@ -136,6 +136,13 @@ fn a_destination_is_a_fact_only_where_somebody_enforces_it() {
 }
 
 #[test]
+fn a_socket_with_a_label_is_named() {
+    let world = World::of("A:hosta@s0", "listener", "login s0");
+    let judgement = classify(&Evidence { label: Some("dev container"), ..world.evidence() });
+    assert!(judgement.reason.ends_with(" (socket \"dev container\")"), "{}", judgement.reason);
+}
+
+#[test]
 fn a_judgement_reads_as_a_table() {
     let text = World::of("A:hosta@s0", "second", "login s0").judge().to_string();
     let lines: Vec<_> = text.lines().collect();

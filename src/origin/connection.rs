@@ -16,8 +16,8 @@ use super::evidence::{Kind, Program, Request};
 use super::hosts::Hosts;
 use super::ledger::{Ledger, Place, Socket};
 use super::live::{Live, View};
-use super::peer::Peer;
-use super::proc::{Executable, Namespaces, ProcDir};
+use super::peer::{Peer, Process};
+use super::proc::{Executable, FileId, Namespaces, ProcDir};
 use super::server;
 use super::setup::{Asked, Configs};
 use super::trust::{Role, Trust, TrustedFile};
@@ -57,6 +57,8 @@ pub struct Connection {
     binds: Binds,
     /// Its number among all; none for a look at a connection from outside, which leaves no trace.
     number: Option<u64>,
+    /// What follows from the latest judgement is still to be noted.
+    has_open_judgement: bool,
     program: Option<Result<(Program, Arc<TrustedFile>), Unknown>>,
     config: Option<Result<Arc<Asked>, Unknown>>,
 }
@@ -78,6 +80,11 @@ impl Assessor {
         }
     }
 
+    /// Tells which names hosts may have, since those that `known_hosts` has hashed can only be guessed: the ones that the user's rules name.
+    pub fn expect_hosts(&self, names: Vec<String>) {
+        self.hosts.expect(names);
+    }
+
     /// Takes in a connection just accepted. To be called for every connection in the order of acceptance, also for those that
     /// never say anything: an `ssh` looks whether there is an agent by connecting once.
     ///
@@ -97,6 +104,7 @@ impl Assessor {
             place,
             binds: Binds::default(),
             number,
+            has_open_judgement: false,
             program: None,
             config: None,
         }
@@ -113,7 +121,17 @@ impl Assessor {
     pub fn look(self: &Arc<Self>, view: View) -> Connection {
         let View { listener, peer, place, binds, since: _ } = view;
         let assessor = Arc::clone(self);
-        Connection { assessor, listener, peer, place, binds, number: None, program: None, config: None }
+        Connection {
+            assessor,
+            listener,
+            peer,
+            place,
+            binds,
+            number: None,
+            has_open_judgement: false,
+            program: None,
+            config: None,
+        }
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -188,11 +206,18 @@ impl Connection {
         &self.binds
     }
 
-    /// Notes what followed from the latest judgement, in words fit to be shown, for explanations.
-    pub fn followed(&self, consequence: impl Into<String>) {
-        if let Some(number) = self.number {
-            self.assessor.live.followed(number, consequence.into());
+    /// Notes a step that followed from the latest judgement of a signature or a change, in words fit to be shown, for explanations. Says
+    /// nothing of a request that came to its end without a judgement.
+    pub fn followed(&self, step: &str) {
+        if let Some(number) = self.number.filter(|_| self.has_open_judgement) {
+            self.assessor.live.followed(number, step);
         }
+    }
+
+    /// Notes what the request came to, and that it is over.
+    pub fn concluded(&mut self, end: &str) {
+        self.followed(end);
+        self.has_open_judgement = false;
     }
 
     /// Its number among all connections; none for a look from outside.
@@ -210,6 +235,26 @@ impl Connection {
     /// What is known of hosts.
     pub(super) fn hosts(&self) -> &Arc<Hosts> {
         &self.assessor.hosts
+    }
+
+    /// The process that asks, if its program is the file at its path as we see it: run by the same user, and in no container, in which a path
+    /// says nothing.
+    ///
+    /// # Errors
+    /// It is not, or may not be looked at.
+    pub fn process_here(&self) -> Result<&Process, Unknown> {
+        if self.peer.user != Some(self.assessor.user) {
+            return Err(Unknown::new("it runs as another user"));
+        }
+        let process = self.peer.process.as_ref().map_err(Clone::clone)?;
+        let executable = process.executable.as_ref().map_err(Clone::clone)?;
+        let here = rustix::fs::stat(&executable.path).ok().map(|stat| FileId::of(&stat));
+        let (theirs, ours) = (process.namespaces()?, self.assessor.namespaces.clone()?);
+        // Not the mount namespace: a service may have one of its own, and sees the same files for all that.
+        match (theirs.user, theirs.pid) == (ours.user, ours.pid) && here == Some(executable.file) {
+            true => Ok(process),
+            false => Err(Unknown::new("it runs in a container or another namespace, or its program was replaced")),
+        }
     }
 
     /// Whether requests on this connection are forwarded by what is known without looking further: by the listener, or by a bind that says
@@ -264,8 +309,9 @@ impl Connection {
         outcome
     }
 
-    fn remember(&self, request: &Request, judgement: &Judgement) {
+    fn remember(&mut self, request: &Request, judgement: &Judgement) {
         let Some(number) = self.number else { return };
+        self.has_open_judgement = *request != Request::List;
         self.assessor.live.found(number, request, judgement);
         if let (Origin::LocalDirect, Ok(place), [login]) = (judgement.origin, &self.place, self.binds.list()) {
             self.assessor.ledger().found_local(place, login.session_id());

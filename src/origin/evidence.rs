@@ -125,6 +125,8 @@ pub struct Setup {
 pub struct Evidence<'a> {
     /// The listener's kind.
     pub listener: Kind,
+    /// What the user calls the listener; none for one without a label.
+    pub label: Option<&'a str>,
     /// The connection's binds.
     pub binds: &'a Binds,
     /// What is asked.

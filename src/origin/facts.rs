@@ -118,22 +118,7 @@ impl Asker {
     /// Its command line, safe to show and cut.
     #[must_use]
     pub fn command(&self) -> String {
-        let mut octets = Vec::new();
-        for argument in &self.arguments {
-            if !octets.is_empty() {
-                octets.push(b' ');
-            }
-            // However long they are, no more is looked at than can be shown.
-            let room = (LONGEST_COMMAND + 1).saturating_sub(octets.len());
-            octets.extend(argument.as_bytes().iter().take(room));
-            if octets.len() > LONGEST_COMMAND {
-                break;
-            }
-        }
-        match octets.len() > LONGEST_COMMAND {
-            true => text::escape(&octets[..LONGEST_COMMAND]) + "…",
-            false => text::escape(&octets),
-        }
+        command_line(&self.arguments)
     }
 
     /// Its program and those above it, each by its name: `ssh <- git <- bash`. Safe to show.
@@ -219,6 +204,26 @@ fn usual_files() -> Vec<PathBuf> {
     let own = paths::home().map(|home| [".ssh/known_hosts", ".ssh/known_hosts2"].map(|file| home.join(file)));
     let system = ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"].map(PathBuf::from);
     own.into_iter().flatten().chain(system).collect()
+}
+
+/// A command line, safe to show and cut.
+pub(super) fn command_line(arguments: &[OsString]) -> String {
+    let mut octets = Vec::new();
+    for argument in arguments {
+        if !octets.is_empty() {
+            octets.push(b' ');
+        }
+        // However long they are, no more is looked at than can be shown.
+        let room = (LONGEST_COMMAND + 1).saturating_sub(octets.len());
+        octets.extend(argument.as_bytes().iter().take(room));
+        if octets.len() > LONGEST_COMMAND {
+            break;
+        }
+    }
+    match octets.len() > LONGEST_COMMAND {
+        true => text::escape(&octets[..LONGEST_COMMAND]) + "…",
+        false => text::escape(&octets),
+    }
 }
 
 fn named(executable: Option<&PathBuf>, name: Option<&OsString>) -> String {

@@ -194,6 +194,20 @@ pub fn find(files: &[PathBuf], host: &HostName, key: &HostKey, now: SystemTime) 
     answer
 }
 
+/// The first line that has a key of `host`, whichever key it is. Blocks for as long as reading takes.
+#[must_use]
+pub fn line_of(files: &[PathBuf], host: &HostName) -> Option<Place> {
+    files.iter().find_map(|file| {
+        let mut found = None;
+        let outcome = each_line(file, |number, line| {
+            if found.is_none() && line.marker != Marker::Revoked && host.is_in(line.hosts) {
+                found = Some(Place { file: file.clone(), line: number });
+            }
+        });
+        outcome.ok().and(found)
+    })
+}
+
 /// The names `key` is known by, at most 16. Lines with hashed names are tried with `candidates`, each written as `name` or
 /// `[name]:port`. Blocks for as long as reading takes.
 #[must_use]

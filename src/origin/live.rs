@@ -11,6 +11,7 @@ use super::binds::Binds;
 use super::classify::Judgement;
 use super::connection::Listener;
 use super::evidence::Request;
+use super::facts::command_line;
 use super::ledger::Place;
 use super::peer::Peer;
 use crate::clock;
@@ -46,7 +47,11 @@ pub struct Judged {
     /// The connection, by its number since the agent's start.
     pub connection: u64,
     /// The process at the other end, where it is known.
-    pub peer: Arc<Peer>,
+    pub pid: Option<i32>,
+    /// Its command line, safe to show; empty when it is not known.
+    pub command: String,
+    /// What the user calls the socket at which it arrived; none for the agent's own.
+    pub label: Option<Arc<str>>,
     /// When, on [`crate::clock`].
     pub at: Duration,
     /// What was asked.
@@ -88,19 +93,33 @@ impl Live {
 
     pub(super) fn found(&self, connection: u64, request: &Request, judgement: &Judgement) {
         let mut state = self.lock();
-        let Some(peer) = state.connections.get(&connection).map(|view| Arc::clone(&view.peer)) else { return };
+        let Some(View { peer, listener, .. }) = state.connections.get(&connection) else { return };
+        let process = peer.process.as_ref().ok();
+        let arguments = process.and_then(|process| process.arguments.as_ref().ok());
+        let judged = Judged {
+            connection,
+            pid: process.map(|process| process.id.pid),
+            command: arguments.map(|arguments| command_line(arguments)).unwrap_or_default(),
+            label: listener.label.clone(),
+            at: clock::now(),
+            request: request.clone(),
+            judgement: judgement.clone(),
+            consequence: None,
+        };
         if state.judged.len() >= MOST_JUDGED {
             state.judged.pop_front();
         }
-        let (request, judgement) = (request.clone(), judgement.clone());
-        state.judged.push_back(Judged { connection, peer, at: clock::now(), request, judgement, consequence: None });
+        state.judged.push_back(judged);
     }
 
-    pub(super) fn followed(&self, connection: u64, consequence: String) {
+    pub(super) fn followed(&self, connection: u64, consequence: &str) {
         let mut state = self.lock();
         let latest = state.judged.iter_mut().rev().find(|judged| judged.connection == connection);
         if let Some(judged) = latest {
-            judged.consequence = Some(consequence);
+            judged.consequence = Some(match judged.consequence.take() {
+                Some(before) => format!("{before}; {consequence}"),
+                None => consequence.to_owned(),
+            });
         }
     }
 

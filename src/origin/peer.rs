@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::Unknown;
+use super::evidence::Phase;
 use super::proc::{Executable, Namespaces, ProcDir, Stat};
 
 /// More ancestors than this are not named.
@@ -71,6 +72,12 @@ pub struct ProcessId {
 }
 
 impl ProcessId {
+    /// The process that has this number now.
+    pub(crate) fn now(pid: i32) -> Option<Self> {
+        let start = ProcDir::open(pid).and_then(|directory| directory.stat()).ok()?.start;
+        Some(Self { pid, start })
+    }
+
     /// Whether the process still runs.
     pub(crate) fn lives(self) -> bool {
         self.look().is_ok()
@@ -174,6 +181,28 @@ impl Process {
         })
     }
 
+    /// The process that has this number now, for whoever means no certain one.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of(pid: i32) -> Result<Self, Unknown> {
+        ProcDir::open(pid).and_then(|directory| Self::read(pid, &directory))
+    }
+
+    /// How far the process has got.
+    ///
+    /// # Errors
+    /// The process has ended or its descriptors may not be seen.
+    pub fn phase(&self) -> Result<Phase, Unknown> {
+        let stat = self.stat_now()?;
+        Ok(Phase {
+            age: self.age(),
+            listens: self.listens()?,
+            forked: stat.forked_without_exec(),
+            detached: stat.session == self.id.pid && stat.terminal == 0,
+        })
+    }
+
     /// How long the process has been running; counts time in suspend.
     #[must_use]
     pub fn age(&self) -> Duration {
@@ -262,7 +291,7 @@ impl Process {
 }
 
 impl Environment {
-    fn parse(strings: Vec<OsString>) -> Self {
+    pub(super) fn parse(strings: Vec<OsString>) -> Self {
         let split = |string: OsString| {
             let octets = string.as_bytes();
             let equals = octets.iter().position(|octet| *octet == b'=')?;
@@ -270,6 +299,11 @@ impl Environment {
             Some((OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value.get(1..)?).to_owned()))
         };
         Self(strings.into_iter().filter_map(split).collect())
+    }
+
+    /// Our own.
+    pub(crate) fn own() -> Self {
+        Self(std::env::vars_os().collect())
     }
 
     #[cfg(test)]
@@ -335,7 +369,7 @@ fn ticks(count: u64) -> Duration {
 }
 
 /// Names a terminal by its device number; numbers as in the kernel's list of allocated devices.
-fn terminal_name(device: u32) -> String {
+pub(super) fn terminal_name(device: u32) -> String {
     let major = (device >> 8) & 0xfff;
     let minor = (device & 0xff) | ((device >> 12) & 0xfff00);
     match major {

@@ -86,6 +86,7 @@ impl World {
     pub(crate) fn evidence(&self) -> Evidence<'_> {
         Evidence {
             listener: self.listener,
+            label: None,
             binds: &self.binds,
             request: &self.request,
             program: self.program.clone(),

@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use super::Unknown;
 use super::proc::{Executable, FileId};
 use super::run::run;
+use super::server;
 
 /// The first `ssh` that announces its sessions to the agent.
 pub const OLDEST_SSH: Version = Version { major: 8, minor: 9 };
@@ -77,6 +78,16 @@ pub struct TrustedFile {
 }
 
 impl Trust {
+    /// Opens the programs that are `ssh`, and the others of OpenSSH where packages put them; its server for root only, whom alone it serves. See [`open`](Self::open).
+    #[must_use]
+    pub fn usual(ssh: &[PathBuf]) -> (Self, Vec<Unknown>) {
+        let mut tools = vec!["/usr/bin/ssh-keygen".into(), "/usr/bin/ssh-add".into()];
+        if rustix::process::getuid().is_root() {
+            tools.extend(server::PROGRAMS.map(PathBuf::from).into_iter().filter(|program| program.exists()));
+        }
+        Self::open(ssh, &tools)
+    }
+
     /// Opens the programs. What is missing or not to be trusted is left out and told, one sentence each; should it appear
     /// or be repaired later, it counts from then on.
     #[must_use]

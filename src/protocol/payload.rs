@@ -43,6 +43,22 @@ pub enum Payload<'a> {
     Raw,
 }
 
+/// What a signature over a message commits to (OpenSSH PROTOCOL.sshsig): the digest of the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageDigest<'a> {
+    /// `sha256` or `sha512`.
+    pub algorithm: &'a [u8],
+    /// The digest.
+    pub digest: &'a [u8],
+}
+
+impl<'a> MessageDigest<'a> {
+    /// The digest in octets that are recognised as [`Payload::SshSig`]; none in others.
+    pub fn of(data: &'a [u8]) -> Option<Self> {
+        ssh_sig(data).ok().map(|(_, digest)| digest)
+    }
+}
+
 /// The fields of a certificate that say what it would be good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate<'a> {
@@ -73,7 +89,8 @@ impl<'a> Payload<'a> {
     /// Tells what the octets are.
     pub fn of(data: &'a [u8]) -> Self {
         let sudo = |_| Sudo::parse(data).map(Self::Sudo);
-        ssh_sig(data).or_else(|_| login(data)).or_else(|_| certificate(data)).or_else(sudo).unwrap_or(Self::Raw)
+        let message = ssh_sig(data).map(|(namespace, _)| Self::SshSig { namespace });
+        message.or_else(|_| login(data)).or_else(|_| certificate(data)).or_else(sudo).unwrap_or(Self::Raw)
     }
 
     /// Tells what the octets are when somebody asks who may be a server with its host key here. An exchange hash is as good as
@@ -94,13 +111,13 @@ impl<'a> Payload<'a> {
     }
 }
 
-fn ssh_sig(data: &[u8]) -> Result<Payload<'_>, Malformed> {
+fn ssh_sig(data: &[u8]) -> Result<(&[u8], MessageDigest<'_>), Malformed> {
     let body = data.strip_prefix(b"SSHSIG").ok_or_else(|| Malformed::new("no magic"))?;
     let mut reader = Reader::new(body);
     let namespace = reader.string()?;
-    let (_reserved, _hash, _digest) = (reader.string()?, reader.string()?, reader.string()?);
+    let (_reserved, algorithm, digest) = (reader.string()?, reader.string()?, reader.string()?);
     reader.finish()?;
-    Ok(Payload::SshSig { namespace })
+    Ok((namespace, MessageDigest { algorithm, digest }))
 }
 
 fn login(data: &[u8]) -> Result<Payload<'_>, Malformed> {

@@ -1,6 +1,5 @@
 //! Replies as they go out, length field included (RFC 9987 section 5).
 
-use super::request::INVENTORY;
 use super::session_bind;
 use super::wire::Put;
 
@@ -53,10 +52,10 @@ pub fn query() -> Vec<u8> {
     close(frame)
 }
 
-/// The answer to [`super::request::Request::Inventory`]: one document, as JSON.
-pub fn inventory(document: &[u8]) -> Vec<u8> {
+/// The answer to one of this program's own extensions: one document, as JSON.
+pub fn document(extension: &str, document: &[u8]) -> Vec<u8> {
     let mut frame = open(EXTENSION_RESPONSE);
-    frame.put_string(INVENTORY.as_bytes());
+    frame.put_string(extension.as_bytes());
     frame.put_string(document);
     close(frame)
 }

@@ -6,11 +6,16 @@ use super::Malformed;
 use super::constraint::{Constraints, Subject};
 use super::private_key::{PrivateKey, Secret};
 use super::session_bind::{self, SessionBind};
-use super::wire::Reader;
+use super::wire::{Put as _, Reader};
 
 /// The private extension by which `hardkey list` asks a running agent for its inventory.
 //= RFC 9987 section 5.8: Implementation-specific extensions MUST be suffixed by the implementation domain
 pub const INVENTORY: &str = "inventory@hardkey.github.io";
+
+/// The private extension by which `hardkey approvals` lists and revokes approvals.
+pub const APPROVALS: &str = "approvals@hardkey.github.io";
+/// The private extension by which `hardkey explain` asks a running agent for its judgements.
+pub const EXPLAIN: &str = "explain@hardkey.github.io";
 
 //= RFC 9987 section 8.1.1: These message numbers MAY be used by an implementation supporting the legacy protocol but
 //= MUST NOT be reused otherwise.
@@ -69,11 +74,52 @@ pub enum Request<'a> {
     SessionBind(Result<SessionBind<'a>, Malformed>),
     /// The inventory that `hardkey list` shows.
     Inventory,
+    /// The approvals that hold for a while: to be listed, or revoked first.
+    Approvals(Revoke),
+    /// The account that `hardkey explain` shows.
+    Explain,
     /// An extension that this agent does not know.
     UnknownExtension {
         /// Its name.
         name: &'a str,
     },
+}
+
+/// What of the approvals is to be revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revoke {
+    /// None of them.
+    Nothing,
+    /// The one with this number.
+    One(u64),
+    /// All of them.
+    All,
+}
+
+impl Revoke {
+    /// Its form on the wire: a word, and the number after `one`.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        let mut octets = Vec::new();
+        match self {
+            Self::Nothing => octets.put_string(b"list"),
+            Self::All => octets.put_string(b"all"),
+            Self::One(number) => {
+                octets.put_string(b"one");
+                octets.extend_from_slice(&number.to_be_bytes());
+            }
+        }
+        octets
+    }
+
+    fn parse(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        match reader.text()? {
+            "list" => Ok(Self::Nothing),
+            "all" => Ok(Self::All),
+            "one" => Ok(Self::One(reader.u64()?)),
+            _ => Err(Malformed::new("not a request about approvals")),
+        }
+    }
 }
 
 /// `SSH_AGENTC_SIGN_REQUEST` (RFC 9987 section 5.6).
@@ -143,6 +189,8 @@ impl<'a> Request<'a> {
                 "query" => Self::Query,
                 session_bind::NAME => Self::SessionBind(SessionBind::parse(reader)),
                 INVENTORY => Self::Inventory,
+                APPROVALS => Self::Approvals(Revoke::parse(&mut reader)?),
+                EXPLAIN => Self::Explain,
                 name => Self::UnknownExtension { name },
             },
             //= RFC 9987 section 8.1.1: Message number 0 is also reserved and MUST NOT be used.
@@ -154,7 +202,6 @@ impl<'a> Request<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::wire::Put;
     use super::*;
 
     #[test]
@@ -178,8 +225,29 @@ mod tests {
     //= RFC 9987 section 5.8: Implementation-specific extensions MUST be suffixed by the implementation domain
     #[test]
     fn own_extensions_are_named_by_a_domain() {
-        let (name, domain) = INVENTORY.split_once('@').expect("a name and a domain");
-        assert!(!name.is_empty() && domain.split('.').filter(|label| !label.is_empty()).count() > 1, "{INVENTORY}");
+        for own in [INVENTORY, APPROVALS, EXPLAIN] {
+            let (name, domain) = own.split_once('@').expect("a name and a domain");
+            assert!(!name.is_empty() && domain.split('.').filter(|label| !label.is_empty()).count() > 1, "{own}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_revoked_is_understood_or_refused() {
+        let parse = |content: &[u8]| {
+            let mut frame = vec![EXTENSION];
+            frame.put_string(APPROVALS.as_bytes());
+            frame.extend_from_slice(content);
+            match Request::parse(&frame) {
+                Ok(Request::Approvals(revoke)) => Some(revoke),
+                _ => None,
+            }
+        };
+        for revoke in [Revoke::Nothing, Revoke::One(1 << 40), Revoke::All] {
+            assert_eq!(parse(&revoke.encode()), Some(revoke));
+        }
+        assert_eq!(parse(&Revoke::One(7).encode()[..10]), None, "a number cut off");
+        assert_eq!(parse(b""), None);
+        assert_eq!(parse(b"\0\0\0\x04some"), None);
     }
 
     #[test]

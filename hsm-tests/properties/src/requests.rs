@@ -9,7 +9,7 @@ use hardkey::errand::Errand;
 use hardkey::protocol::constraint::Subject;
 use hardkey::protocol::private_key::{PrivateKey, Secret};
 use hardkey::protocol::public_key::{KeyMaterial, PublicKey};
-use hardkey::protocol::request::{Add, AddProvider, Request};
+use hardkey::protocol::request::{APPROVALS, Add, AddProvider, Request};
 use hardkey::protocol::signature::{FLAG_RSA_SHA2_512, Wanted};
 use secrecy::ExposeSecret as _;
 use tokio::runtime::Runtime;
@@ -62,7 +62,13 @@ pub fn check(input: &[u8]) {
             is_sent(&[b"session-bind@openssh.com", bind.host_key, bind.session_id, bind.signature]);
         }
         Request::SessionBind(Err(error)) => assert_fits_a_log(&error.to_string()),
-        Request::Inventory => assert_eq!(number, 27),
+        Request::Inventory | Request::Explain => assert_eq!(number, 27),
+        Request::Approvals(revoke) => {
+            assert_eq!(number, 27);
+            let content = revoke.encode();
+            let begins = 5 + APPROVALS.len();
+            assert_eq!(input.get(begins..begins + content.len()), Some(&content[..]), "not what was sent");
+        }
         Request::UnknownExtension { name } => is_sent(&[name.as_bytes()]),
     }
 }

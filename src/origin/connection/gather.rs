@@ -62,6 +62,7 @@ impl Connection {
         let (standing, first_hop_is_local_login) = self.standing(first_session);
         Evidence {
             listener: self.listener.kind,
+            label: self.listener.label.as_deref(),
             binds: &self.binds,
             request,
             program: program.unwrap_or_else(|| Err(Unknown::new("its program was not looked at"))),
@@ -90,14 +91,7 @@ impl Connection {
     }
 
     fn phase(&self) -> Result<Phase, Unknown> {
-        let process = self.process()?;
-        let stat = process.stat_now()?;
-        Ok(Phase {
-            age: process.age(),
-            listens: process.listens()?,
-            forked: stat.forked_without_exec(),
-            detached: stat.session == process.id.pid && stat.terminal == 0,
-        })
+        self.process()?.phase()
     }
 
     async fn setup(&mut self) -> Result<Setup, Unknown> {

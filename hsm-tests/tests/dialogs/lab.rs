@@ -1,0 +1,113 @@
+//! A person at one machine, three hosts to hop through, and a pinentry that writes down what the person would read.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hsm_tests::{Agent, Answer, Background, Home, KeyFile, Pinentry, SOON, Sshd, Task, until};
+
+/// See the module. Every dialog is allowed.
+pub(crate) struct Lab {
+    pub(crate) home: Home,
+    pub(crate) agent: Agent,
+    pub(crate) pinentry: Pinentry,
+    /// In the agent.
+    pub(crate) work: KeyFile,
+    /// In the agent, to be confirmed at each use.
+    pub(crate) careful: KeyFile,
+    /// In a file alone.
+    carried: KeyFile,
+    hosts: Vec<(&'static str, Sshd)>,
+    ways: Vec<Background>,
+}
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        let home = Home::new();
+        let pinentry = Pinentry::new(&home, &[Answer::Ok; 40]);
+        let [work, careful, carried] = ["work", "careful", "carried"].map(|name| KeyFile::new(&home, name));
+        let agent = Agent::with(&home).pinentry(&pinentry).start();
+        agent.ssh_add(["-q"]).arg(work.path()).run().succeeds();
+        agent.ssh_add(["-q", "-c"]).arg(careful.path()).run().succeeds();
+        home.directory("public");
+        for key in [&work, &careful] {
+            // Without the private key beside it, which ssh and ssh-keygen would find.
+            let name = key.path().file_name().expect("a name").to_string_lossy().into_owned();
+            home.file(format!("public/{name}.pub"), format!("{} {name}\n", key.public().line()));
+        }
+        let hosts = ["hosta", "hostb", "hostc"].map(|name| {
+            let keys = [work.public(), careful.public(), carried.public()];
+            (name, Sshd::with(&home, name, keys, ""))
+        });
+        let lab = Self { home, agent, pinentry, work, careful, carried, hosts: hosts.into(), ways: Vec::new() };
+        lab.configure();
+        lab
+    }
+
+    /// A shell script on this machine; `$CONFIG` is the configuration of `ssh`, `$PUBLIC` the folder of public keys.
+    pub(crate) fn script(&self, agent: &Path, script: &str) -> Task {
+        let task = self.home.command("sh").env("SSH_AUTH_SOCK", agent).args(["-c", script]);
+        let scratch = self.home.directory("scratch");
+        task.env("CONFIG", self.home.path("home/config")).env("PUBLIC", self.home.path("public")).directory(scratch)
+    }
+
+    /// Logs in to a host in the background with the key in the file: `$SSH_AUTH_SOCK` over there.
+    pub(crate) fn way(&mut self, agent: &Path, host: &str, options: &str) -> PathBuf {
+        let note = self.home.path(format!("tmp/note-{}", self.ways.len()));
+        let script = format!(
+            "exec ssh -F $CONFIG {options} -i {key} {host} \
+             'echo \"$SSH_AUTH_SOCK\" >{note}.new && mv {note}.new {note} && exec sleep 600'",
+            key = self.carried.path().display(),
+            note = note.display(),
+        );
+        self.ways.push(self.script(agent, &script).start("way"));
+        assert!(until(SOON, || note.exists()), "no way to {host}\n{}", self.home.logs());
+        fs::read_to_string(&note).expect("a note").trim().into()
+    }
+
+    /// A dialog without what differs from run to run.
+    pub(crate) fn normal(&self, dialog: &str) -> String {
+        let mut text = dialog.replace(&self.home.path("").display().to_string(), "HOME/");
+        for (name, host) in &self.hosts {
+            text = text.replace(host.host_key().public().fingerprint(), &format!("SHA256:({name})"));
+        }
+        for key in [&self.work, &self.careful] {
+            text = text.replace(key.public().fingerprint(), "SHA256:(key)");
+        }
+        let program = std::env::current_exe().expect("this program");
+        let folder = program.parent().expect("its folder").display().to_string();
+        let test = program.file_name().expect("its name").to_string_lossy().into_owned();
+        let lines = text.lines().map(|line| {
+            // Where the tests are and who started them is nobody's business.
+            let line = match (line.find(&test), line.find(&folder)) {
+                (Some(at), None) => format!("{}TEST", &line[..at]),
+                (_, Some(at)) => format!("{}TEST", &line[..at]),
+                (None, None) => line.to_owned(),
+            };
+            match line.split_once("  (pid ") {
+                Some((line, _)) => format!("{line}  (pid N)"),
+                None => line,
+            }
+        });
+        lines.map(|line| line + "\n").collect()
+    }
+
+    fn configure(&self) {
+        let (mut text, mut known) = (String::new(), String::new());
+        for (name, host) in &self.hosts {
+            let _ = writeln!(text, "Host {name}\n HostName 127.0.0.1\n Port {}\n HostKeyAlias {name}", host.port());
+            let _ = writeln!(known, "{name} {}", host.host_key().public().line());
+        }
+        // Where ssh, and whoever looks for the names of hosts, find it by themselves.
+        self.home.directory("home/.ssh");
+        let known = self.home.file("home/.ssh/known_hosts", known);
+        let _ = write!(
+            text,
+            "Host *\n UserKnownHostsFile {}\n GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n \
+             UpdateHostKeys no\n IdentitiesOnly yes\n PreferredAuthentications publickey\n BatchMode yes\n \
+             ControlPath none\n LogLevel ERROR\n",
+            known.display()
+        );
+        self.home.file("home/config", text);
+    }
+}
