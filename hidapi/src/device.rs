@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use crate::HidResult;
 use crate::channel::{Channel, Heard, REPORT, Report};
 use crate::operation::{self, Fault};
+use crate::played;
 
 /// A device that works says so ten times a second (CTAPHID_KEEPALIVE); simple ones compute in silence, but not for long.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -28,7 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An open FIDO device.
 pub struct HidDevice {
-    file: File,
+    /// None for a device that a test plays.
+    file: Option<File>,
     channel: RefCell<Channel>,
 }
 
@@ -46,11 +48,14 @@ impl HidDevice {
     /// # Errors
     /// As [`crate::HidApi::open_path`].
     pub fn open(path: &CStr) -> HidResult<Self> {
+        if played::is_on() {
+            return Ok(Self { file: None, channel: RefCell::default() });
+        }
         let path = Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = OpenOptions::new().read(true).write(true).custom_flags(nonblocking).open(path);
         let file = file.map_err(|error| operation::failed(fault(&error)))?;
-        let device = Self { file, channel: RefCell::default() };
+        let device = Self { file: Some(file), channel: RefCell::default() };
         device.lock()?;
         Ok(device)
     }
@@ -140,8 +145,9 @@ impl HidDevice {
 
     /// Locks as libfido2 does, so that neither disturbs the other; waits for who has it.
     fn lock(&self) -> HidResult<()> {
+        let Some(file) = self.file.as_ref() else { return Ok(()) };
         let end = Instant::now() + PATIENCE;
-        while let Err(error) = self.file.try_lock() {
+        while let Err(error) = file.try_lock() {
             match error {
                 TryLockError::WouldBlock if Instant::now() < end => self.pause()?,
                 TryLockError::WouldBlock => return Err(operation::failed(Fault::Locked)),
@@ -170,9 +176,13 @@ impl HidDevice {
     }
 
     fn put(&self, report: &Report) -> HidResult<()> {
+        let Some(mut file) = self.file.as_ref() else {
+            played::hear(report);
+            return Ok(());
+        };
         let octets = [&[0][..], report].concat();
         loop {
-            match (&self.file).write(&octets) {
+            match file.write(&octets) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.wait(PollFlags::OUT, operation::time_left().min(SILENCE), false)? == Woken::Time {
@@ -187,8 +197,9 @@ impl HidDevice {
 
     /// Reads one report; `None` when there is none yet.
     fn take(&self) -> HidResult<Option<Report>> {
+        let Some(mut file) = self.file.as_ref() else { return Ok(played::say()) };
         let mut report = [0; REPORT];
-        match (&self.file).read(&mut report) {
+        match file.read(&mut report) {
             Ok(REPORT) => Ok(Some(report)),
             Ok(0) => Err(operation::failed(Fault::Gone)),
             Ok(_) => Err(operation::failed(Fault::Garbled)),
@@ -198,14 +209,18 @@ impl HidDevice {
     }
 
     fn wait(&self, events: PollFlags, limit: Duration, interruptible: bool) -> HidResult<Woken> {
+        let Some(file) = self.file.as_ref() else {
+            let ready = events.contains(PollFlags::IN) && played::has_something_to_say();
+            return Ok(if ready { Woken::Device } else { Woken::Time });
+        };
         let end = Instant::now() + limit;
         operation::with(|operation| {
             let interrupt = operation.interrupt.as_ref().filter(|_| interruptible);
-            let mut watched = vec![PollFd::from_borrowed_fd(self.file.as_fd(), events)];
+            let mut watched = vec![PollFd::from_borrowed_fd(file.as_fd(), events)];
             watched.extend(interrupt.map(|interrupt| PollFd::new(interrupt, PollFlags::IN)));
             wait_for(&mut watched, events, end)
         })
-        .unwrap_or_else(|| wait_for(&mut [PollFd::from_borrowed_fd(self.file.as_fd(), events)], events, end))
+        .unwrap_or_else(|| wait_for(&mut [PollFd::from_borrowed_fd(file.as_fd(), events)], events, end))
         .map_err(operation::failed)
     }
 }

@@ -8,6 +8,7 @@
 mod channel;
 mod device;
 mod operation;
+pub mod played;
 mod sysfs;
 
 use std::ffi::CStr;

@@ -48,8 +48,17 @@ impl UsbPorts {
     /// When the software key is not built or umockdev is missing.
     #[must_use]
     pub fn new(home: &Home) -> Self {
+        Self::at(home, &env::var_os("FIDO_KEY_PLACE").unwrap_or_else(|| "umockdev".into()))
+    }
+
+    /// Ports for this process alone: a key is plugged in at a socket, a connection to which is an open node.
+    #[must_use]
+    pub fn of_sockets(home: &Home) -> Self {
+        Self::at(home, "packets".as_ref())
+    }
+
+    fn at(home: &Home, place: &OsStr) -> Self {
         let directory = home.directory("run/fido");
-        let place = env::var_os("FIDO_KEY_PLACE").unwrap_or_else(|| "umockdev".into());
         let mut process = home.command(program()).arg(place).arg(&directory).start("fido-key");
         let control = directory.join("control");
         let mut ended = false;

@@ -4,7 +4,7 @@
 //! so nothing here waits for anything but the module and the next call. Never knows a policy, a client or another module.
 
 mod fault;
-mod fido;
+pub mod fido;
 mod keys;
 mod middleware;
 mod module;

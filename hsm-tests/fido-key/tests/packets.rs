@@ -93,6 +93,7 @@ fn what_is_not_understood_is_an_error_that_says_so() {
     assert_eq!(program.order("key plug"), "error no key key");
     assert_eq!(program.order("new key"), "ok");
     for (order, error) in [
+        ("new new", "error no name for a key: new"),
         ("new other blue", "error no such kind of key: blue"),
         ("key dance", "error no such order: dance"),
         ("key presence maybe", "error no such presence: maybe"),

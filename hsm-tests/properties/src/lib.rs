@@ -9,6 +9,7 @@
 
 pub mod configuration;
 pub mod constraints;
+pub mod fido_device;
 pub mod frames;
 pub mod ipc;
 pub mod known_hosts;
@@ -28,9 +29,10 @@ mod tests;
 pub type Property = (&'static str, fn(&[u8]));
 
 /// All properties.
-pub const ALL: [Property; 11] = [
+pub const ALL: [Property; 12] = [
     ("configuration", configuration::check),
     ("constraints", constraints::check),
+    ("fido_device", fido_device::check),
     ("frames", frames::check),
     ("ipc", ipc::check),
     ("known_hosts", known_hosts::check),

@@ -94,6 +94,11 @@ fn configurations_keep_their_promises() {
 }
 
 #[test]
+fn a_security_key_that_says_anything_gets_no_more_than_a_failure() {
+    holds("fido_device", 1000);
+}
+
+#[test]
 fn constraints_are_understood_one_way() {
     holds("constraints", 5000);
 }

@@ -2,6 +2,7 @@
 //!
 //! With `HARDKEY_SEEDS=DIRECTORY` the recordings are also kept there, one directory a property: `fuzz/seeds.sh` renews the seeds so.
 
+mod fido;
 mod keys;
 mod lines;
 mod recorder;
@@ -21,6 +22,7 @@ fn the_properties_hold_of_what_real_programs_say() {
     lines::record(&home, &mut store);
     if !is_stock() {
         worker::record(&home, &mut store);
+        fido::record(&home, &mut store);
     }
     store.check();
     if let Some(directory) = std::env::var_os("HARDKEY_SEEDS") {

@@ -54,7 +54,7 @@ trait SecurityKey {
 }
 
 /// The device that this worker was started for.
-pub(super) struct Device {
+pub struct Device {
     path: CString,
     agent: UnixStream,
     /// Known after the first call for it.
@@ -63,7 +63,10 @@ pub(super) struct Device {
 
 impl Device {
     /// The device at a path below `/dev`; `agent` is told of touches, and withdraws what runs by closing or writing.
-    pub(super) fn new(path: &Path, agent: &UnixStream) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// No descriptor is left, or the path has a zero in it.
+    pub fn new(path: &Path, agent: &UnixStream) -> io::Result<Self> {
         // The library must not get to print into whatever standard error is, and its panics are answered for below.
         panic::set_hook(Box::new(|_| {}));
         let path = CString::new(path.as_os_str().as_bytes())?;
@@ -71,7 +74,7 @@ impl Device {
     }
 
     /// Serves one call.
-    pub(super) fn serve(&mut self, call: &FidoCall) -> FidoAnswer {
+    pub fn serve(&mut self, call: &FidoCall) -> FidoAnswer {
         let limit = match call {
             FidoCall::Sign(_) | FidoCall::Select | FidoCall::Enroll(_) => TOUCH,
             _ => QUICK,

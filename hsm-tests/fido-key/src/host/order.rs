@@ -50,7 +50,10 @@ impl Order {
         let mut words = line.split_whitespace();
         let order = match words.next().ok_or("nothing is ordered")? {
             "environment" => Self::Environment,
-            "new" => Self::New(words.next().ok_or("a name is missing")?.into(), options(&mut words)?),
+            "new" => match words.next().ok_or("a name is missing")? {
+                name @ ("new" | "environment") => return Err(format!("no name for a key: {name}")),
+                name => Self::New(name.into(), options(&mut words)?),
+            },
             name => Self::Key(name.into(), ToKey::parse(&mut words)?),
         };
         match words.next() {
