@@ -55,7 +55,7 @@ step() {
 # A step without which the rest makes no sense.
 must() { step "$@" || exit 1; }
 
-softhsm/need.sh gcc libc6-dev softhsm2 opensc openssh-client openssh-server openssh-tests git pinentry-curses putty-tools python3 socat sudo systemd || {
+softhsm/need.sh autossh gcc libc6-dev softhsm2 opensc openssh-client openssh-server openssh-tests git pinentry-curses putty-tools python3 socat sudo systemd || {
     failed=1
     exit 1
 }

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::backend;
+use crate::consent::minder;
 
 /// An SSH agent for keys that live in hardware
 #[derive(Parser)]
@@ -58,6 +59,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     // The hidden ones first: a worker starts in a millisecond, without building a command line it does not need.
     let outcome = match arguments.get(1).and_then(|word| word.to_str()) {
         Some(backend::SUBCOMMAND) if arguments.len() == 2 => crate::worker::run().map_err(|error| error.to_string()),
+        Some(minder::SUBCOMMAND) => {
+            return report("hardkey", minder::mind(&arguments[2..]).map_err(|error| error.to_string().into()));
+        }
         _ => return run(arguments),
     };
     report("hardkey", outcome.map(|()| ExitCode::SUCCESS).map_err(Failure::from))

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::dialog::Allowed;
 use super::group::Group;
+use super::minder;
 use super::seat::Desk;
 use super::view::{Broken, Reply};
 use crate::backend::pin::{MAX_PIN, Pin, first_line};
@@ -41,7 +42,7 @@ impl Askpass {
 
     /// Shows a message until what is returned is dropped; nothing where it cannot be shown.
     pub(super) fn notice(&self, text: &str) -> Option<(Child, Group)> {
-        let mut command = self.command(text);
+        let mut command = self.command(text).ok()?;
         command.env("SSH_ASKPASS_PROMPT", "none").stdout(Stdio::null());
         let child = command.spawn().ok()?;
         let group = Group::of(&child);
@@ -50,7 +51,7 @@ impl Askpass {
 
     async fn run(&self, question: &str, hint: Option<&str>) -> Result<Option<Zeroizing<Vec<u8>>>, Broken> {
         let fail = |error: std::io::Error| Broken::of(self.program.display(), error);
-        let mut command = self.command(question);
+        let mut command = self.command(question).map_err(fail)?;
         match hint {
             Some(hint) => command.env("SSH_ASKPASS_PROMPT", hint),
             None => command.env_remove("SSH_ASKPASS_PROMPT"),
@@ -64,10 +65,10 @@ impl Askpass {
         Ok(child.wait().await.map_err(fail)?.success().then_some(output))
     }
 
-    fn command(&self, text: &str) -> Command {
-        let mut command = Command::new(&self.program);
+    fn command(&self, text: &str) -> std::io::Result<Command> {
+        let mut command = minder::command(&self.program)?;
         self.desk.apply(&mut command);
-        command.arg(text).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
-        command
+        command.arg(text).stdin(Stdio::null()).kill_on_drop(true);
+        Ok(command)
     }
 }

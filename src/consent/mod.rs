@@ -10,6 +10,7 @@ mod bus;
 pub mod dialog;
 mod front;
 mod group;
+pub mod minder;
 mod notice;
 mod notification;
 mod patience;

@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::process::Command;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::assuan::{Assuan, Response, escape};
 use super::dialog::Allowed;
+use super::minder;
 use super::seat::{Desk, Tty};
 use super::view::{Broken, Reply, View};
 use crate::backend::pin::{MAX_PIN, Pin};
@@ -92,7 +92,7 @@ impl Pinentry {
 
     /// Starts the program and tells it where and what to show; returns it with its flavour.
     async fn start(&self, text: &str, time: Duration) -> Result<(Assuan, String), Broken> {
-        let mut command = Command::new(&self.program);
+        let mut command = minder::command(&self.program).map_err(|error| self.broken(&error))?;
         self.desk.apply(&mut command);
         command.env_remove("SSH_AUTH_SOCK");
         let mut server = Assuan::start(&mut command).await.map_err(|fault| self.broken(&fault))?;

@@ -26,17 +26,20 @@ struct Known {
 }
 
 impl Preferences {
-    /// Orders what a server is to be offered: the key that last logged in there, keys that were added for certain destinations, the others,
-    /// and last those that it was offered in vain. Within each group the order stays.
-    pub fn order(&self, host: &[u8], identities: &mut [Arc<Identity>]) {
+    /// Orders what a server is to be offered: the key that last logged in there, keys that were added for certain destinations, keys that
+    /// the client's configuration names, in its order, the others, and last those that it was offered in vain. Within each group the order stays.
+    pub fn order(&self, host: &[u8], named: &[Vec<u8>], identities: &mut [Arc<Identity>]) {
         let known = self.0.get(host);
         identities.sort_by_key(|identity| {
             let blob = identity.public.blob();
             match known {
-                Some(known) if known.worked.as_ref() == Some(blob) => 0,
-                Some(known) if known.in_vain.contains(blob) => 3,
-                _ if !identity.destinations.is_empty() => 1,
-                _ => 2,
+                Some(known) if known.worked.as_ref() == Some(blob) => (0, 0),
+                Some(known) if known.in_vain.contains(blob) => (4, 0),
+                _ if !identity.destinations.is_empty() => (1, 0),
+                _ => match named.iter().position(|key| key[..] == blob[..]) {
+                    Some(place) => (2, place),
+                    None => (3, 0),
+                },
             }
         });
     }
@@ -84,7 +87,7 @@ mod tests {
 
     fn order(preferences: &Preferences, host: &[u8]) -> Vec<u8> {
         let mut identities = keys(8);
-        preferences.order(host, &mut identities);
+        preferences.order(host, &[], &mut identities);
         identities.iter().map(|identity| identity.comment[0]).collect()
     }
 
@@ -100,12 +103,27 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_the_configuration_names_come_before_the_others_and_after_what_worked() {
+        let mut preferences = Preferences::default();
+        let named = [5, 3].map(|number| identity(number, None).public.blob().to_vec());
+        let order = |preferences: &Preferences| {
+            let mut identities = keys(6);
+            preferences.order(b"host", &named, &mut identities);
+            identities.iter().map(|identity| identity.comment[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&preferences), [5, 3, 1, 2, 4, 6]);
+        preferences.in_vain(b"host", &[Arc::clone(identity(5, None).public.blob())]);
+        preferences.worked(b"host", identity(2, None).public.blob());
+        assert_eq!(order(&preferences), [2, 3, 1, 4, 6, 5]);
+    }
+
+    #[test]
     fn every_key_has_its_turn_again_and_again() {
         let mut preferences = Preferences::default();
         let mut first = Vec::new();
         for _ in 0..4 {
             let mut identities = keys(8);
-            preferences.order(b"host", &mut identities);
+            preferences.order(b"host", &[], &mut identities);
             first.push(identities[0].comment[0]);
             preferences.in_vain(b"host", &blobs(&identities));
         }

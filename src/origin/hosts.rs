@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use indexmap::IndexMap;
 
+use super::identity_files;
 use super::known_hosts::{self, Answer, HostKey, HostName, KnownName};
 use super::remembered::Remembered;
 use crate::paths;
@@ -22,7 +23,9 @@ pub struct Hosts {
     answers: Remembered<(Vec<PathBuf>, HostName, String), Answer>,
     names: Remembered<(Vec<PathBuf>, String, Vec<String>), Vec<KnownName>>,
     configured: Remembered<PathBuf, Vec<String>>,
+    identities: Remembered<Vec<PathBuf>, Vec<Vec<u8>>>,
     met: Mutex<IndexMap<Vec<u8>, Vec<String>>>,
+    expected: Mutex<Vec<String>>,
 }
 
 impl Hosts {
@@ -41,6 +44,7 @@ impl Hosts {
         let mut all = candidates.to_vec();
         all.extend(self.met().values().flatten().cloned());
         all.extend(self.configured());
+        all.extend(self.expected().iter().cloned());
         all.sort();
         all.dedup();
         let look = |all: &[String]| known_hosts::names_of(files, key, all, SystemTime::now());
@@ -52,6 +56,12 @@ impl Hosts {
         }
     }
 
+    /// The public keys that an `ssh`'s configuration names by `IdentityFile`, remembered. Blocks.
+    pub(crate) fn identities(&self, names: &[String]) -> Vec<Vec<u8>> {
+        let files = identity_files::candidates(names, paths::home().as_deref());
+        self.identities.answer(&files, files.clone(), |files| identity_files::read(files))
+    }
+
     /// Notes what the user's own `ssh` called a host that it logged in to and whose key `known_hosts` had for it: first as the
     /// user typed it.
     pub(crate) fn meet(&self, key: &[u8], names: Vec<String>) {
@@ -61,6 +71,15 @@ impl Hosts {
             met.shift_remove_index(0);
         }
         met.insert(key.to_vec(), names);
+    }
+
+    /// Takes these names for candidates from now on.
+    pub(crate) fn expect(&self, names: Vec<String>) {
+        *self.expected() = names;
+    }
+
+    fn expected(&self) -> MutexGuard<'_, Vec<String>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the user's own `ssh` called this host when it logged in.

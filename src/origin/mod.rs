@@ -15,6 +15,7 @@ pub mod facts;
 pub mod glimpse;
 pub mod host_pattern;
 pub mod hosts;
+mod identity_files;
 pub mod known_hosts;
 pub mod ledger;
 pub mod live;

@@ -28,6 +28,17 @@ fn logins_through_jump_hosts_and_of_scp_and_sftp_are_local() {
 }
 
 #[test]
+fn keys_that_the_configuration_of_ssh_names_are_known_when_it_asks_for_the_list() {
+    use base64ct::{Base64, Encoding as _};
+    let lab = Lab::new();
+    let records = lab.run("ssh -i $LAB/file_key hosta true");
+    let line = std::fs::read_to_string(lab.path("file_key.pub")).expect("key");
+    let key = Base64::decode_vec(line.split(' ').nth(1).expect("octets")).expect("base 64");
+    assert_eq!((records[0].short().0, &records[0].named), ("list", &vec![key]));
+    assert_eq!(lab.run("ssh-add -l")[0].named, Vec::<Vec<u8>>::new());
+}
+
+#[test]
 fn a_login_to_a_host_that_is_not_known_is_not_certain_to_be_local() {
     let lab = Lab::new();
     let records = lab.run("ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null hosta true");

@@ -33,6 +33,8 @@ pub(crate) struct Record {
     pub(crate) request: Request,
     pub(crate) judgement: Judgement,
     pub(crate) facts: Facts,
+    /// The keys that the client's configuration names.
+    pub(crate) named: Vec<Vec<u8>>,
 }
 
 impl Recorder {
@@ -162,7 +164,8 @@ async fn answer(
     };
     let judgement = connection.judge(&request).await;
     let facts = connection.facts(&request, &judgement).await;
-    records.lock().expect("records").push(Record { request, judgement, facts });
+    let named = connection.named_keys().await;
+    records.lock().expect("records").push(Record { request, judgement, facts, named });
     reply
 }
 

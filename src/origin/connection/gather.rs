@@ -53,6 +53,14 @@ impl Connection {
         }
     }
 
+    /// The public keys that the peer's own configuration names by `IdentityFile`, in order; none when a judgement has not needed that
+    /// configuration.
+    pub async fn named_keys(&self) -> Vec<Vec<u8>> {
+        let Some(names) = self.config().map(|config| config.identity_files.clone()) else { return Vec::new() };
+        let hosts = Arc::clone(self.hosts());
+        read_within_time(move || hosts.identities(&names)).await.unwrap_or_default()
+    }
+
     pub(in crate::origin) fn evidence<'a>(&'a self, request: &'a Request) -> Evidence<'a> {
         let first_session = self.binds.list().first().map(|bind| bind.session_id());
         let program = self
