@@ -131,7 +131,7 @@ fn a_question_stands_on_the_terminal_of_the_program_that_asks() {
     let key = careful_key(&home, &agent);
     let pane = Pane::testing(&home, &agent, key.public().path());
     let screen = pane.shows("Enter denies:");
-    println!("{}", screen.trim_end());
+    eprintln!("{}", screen.trim_end());
     assert!(screen.contains("Allow use of key careful?"));
     pane.types(&["yes", "Enter"]);
     assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
@@ -183,7 +183,7 @@ fn the_real_pinentry_curses_draws_where_the_person_is() {
     let key = careful_key(&home, &agent);
     let pane = Pane::testing(&home, &agent, key.public().path());
     let screen = pane.shows("<Allow>");
-    println!("{}", screen.trim_end());
+    eprintln!("{}", screen.trim_end());
     assert!(screen.contains("Allow use of key careful?") && screen.contains("<Deny>"), "{screen}");
     read_it();
     pane.types(&["Enter"]);
@@ -191,7 +191,7 @@ fn the_real_pinentry_curses_draws_where_the_person_is() {
 
     pane.tmux(&["kill-server"]).run();
     let pane = Pane::testing(&home, &agent, token.public(Key::P256).path());
-    println!("{}", pane.shows("<OK>").trim_end());
+    eprintln!("{}", pane.shows("<OK>").trim_end());
     pane.types(&[token.pin(), "Enter"]);
     assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
 }
@@ -283,11 +283,11 @@ fn the_real_pinentry_gtk_opens_on_the_askers_screen_and_goes_with_its_client() {
     let killed = Instant::now();
     kill(asking.pid());
     assert!(until(Duration::from_secs(1), || !display.has_window(&home, "hardkey")), "the dialog outlives its client");
-    println!("the dialog was gone {:?} after its client", killed.elapsed());
+    eprintln!("the dialog was gone {:?} after its client", killed.elapsed());
     let start = Instant::now();
     (0..50).for_each(|_| list(&mut other));
     let without = start.elapsed();
-    println!(
+    eprintln!(
         "50 lists with a dialog open: {with:?}, without: {without:?}, ratio {:.2}",
         with.as_secs_f64() / without.as_secs_f64()
     );
