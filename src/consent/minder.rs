@@ -11,7 +11,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::process::Command;
 
-use super::pinentry::SUBCOMMAND;
+/// The hidden subcommand that runs [`mind`].
+pub const SUBCOMMAND: &str = "prompt";
 
 /// A command that runs a program in a process group of its own, and ends that group if this process ends first. The program's arguments,
 /// environment and streams are to be set as for the program itself.
