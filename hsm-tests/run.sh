@@ -60,7 +60,12 @@ softhsm/need.sh gcc libc6-dev softhsm2 opensc openssh-client openssh-server open
     exit 1
 }
 # For smartcards and other tokens.
-softhsm/need.sh libclang-common-14-dev libclang1-14 opensc-pkcs11 openssl pcscd vsmartcard-vpcd ykcs11 yubico-piv-tool || {
+softhsm/need.sh libclang-dev opensc-pkcs11 openssl pcscd vsmartcard-vpcd ykcs11 yubico-piv-tool || {
+    failed=1
+    exit 1
+}
+# For dialogs on real screens and terminals.
+softhsm/need.sh dbus-bin dbus-daemon dunst imagemagick pinentry-curses pinentry-gtk2 tmux xdotool xvfb || {
     failed=1
     exit 1
 }

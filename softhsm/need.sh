@@ -19,7 +19,7 @@ look_for() {
     case $1 in
     rust) new_enough ;;
     gcc) command -v cc ;;
-    gdb | git | openssl | perl | pinentry-curses | socat | sudo) command -v "$1" ;;
+    gdb | git | openssl | perl | pinentry-curses | socat | sudo | yubico-piv-tool) command -v "$1" ;;
     dropbear-bin) command -v dbclient && command -v dropbearconvert ;;
     krb5-admin-server) [ -x /usr/sbin/kadmin.local ] ;;
     krb5-kdc) [ -x /usr/sbin/krb5kdc ] && [ -x /usr/sbin/kdb5_util ] ;;
@@ -37,6 +37,10 @@ look_for() {
     umockdev) command -v umockdev-run ;;
     libc6-dev) [ -e /usr/include/stdio.h ] ;;
     opensc) command -v pkcs11-tool && exists /usr/lib*/pkcs11-spy.so /usr/lib*/*/pkcs11-spy.so ;;
+    opensc-pkcs11) exists /usr/lib*/opensc-pkcs11.so /usr/lib*/*/opensc-pkcs11.so ;;
+    pcscd) [ -x /usr/sbin/pcscd ] ;;
+    vsmartcard-vpcd) exists /usr/lib*/pcsc/drivers/serial/libifdvpcd.so ;;
+    ykcs11) exists /usr/lib*/libykcs11.so /usr/lib*/*/libykcs11.so ;;
     openssh-client) command -v ssh && command -v ssh-add && command -v ssh-keygen && command -v scp && command -v sftp ;;
     openssh-server) [ -x /usr/sbin/sshd ] ;;
     openssh-tests) [ -e /usr/lib/openssh/regress/test-exec.sh ] ;;

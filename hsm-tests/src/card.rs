@@ -58,9 +58,13 @@ impl Reader {
     /// When `pcscd` or the driver is missing; the text says what to install.
     #[must_use]
     pub fn new(home: &Home) -> Self {
-        let folder = home.directory("reader");
-        home.directory("reader/run");
-        home.directory("reader/readers");
+        Self::named(home, "reader")
+    }
+
+    fn named(home: &Home, name: &str) -> Self {
+        let folder = home.directory(name);
+        home.directory(folder.join("run"));
+        home.directory(folder.join("readers"));
         let driver = find(&["pcsc/drivers/serial/libifdvpcd.so"], "vsmartcard-vpcd");
         // The driver listens at this port and at the next one, for a second slot.
         let port = free_ports();
@@ -68,7 +72,7 @@ impl Reader {
             "FRIENDLYNAME \"Yubico Virtual\"\nDEVICENAME /dev/null:{port:#06X}\nLIBPATH {}\nCHANNELID {port:#06X}\n",
             driver.display()
         );
-        home.file("reader/readers/virtual", settings);
+        home.file(folder.join("readers/virtual"), settings);
         let mut reader = Self { home: home.clone(), folder, port, service: None };
         reader.start();
         reader
@@ -83,7 +87,6 @@ impl Reader {
     /// Ends the service, and with it the reader.
     pub fn stop(&mut self) {
         if let Some(mut service) = self.service.take() {
-            // unshare became sh, and sh became pcscd.
             crate::processes::signal(service.pid(), rustix::process::Signal::TERM);
             service.ends(SOON);
         }
@@ -95,7 +98,8 @@ impl Reader {
         let service = self
             .home
             .command("unshare")
-            .args(["--mount", "sh", "-c", script])
+            .args(if rustix::process::getuid().is_root() { &["--mount"][..] } else { &["--map-root-user", "--mount"] })
+            .args(["sh", "-c", script])
             .arg(&self.folder)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .start("pcscd");
@@ -155,16 +159,18 @@ impl Reader {
             let unfinished = cache.join(format!("piv-{number}.new"));
             let _ = fs::remove_dir_all(&unfinished);
             fs::create_dir_all(&unfinished).expect("make the folder of a card");
+            // In this reader there may be another card.
+            let reader = Self::named(&self.home, "other-reader");
             let mut card = Card {
                 home: self.home.clone(),
                 folder: unfinished.clone(),
-                port: self.port,
+                port: reader.port,
                 kind: "piv",
                 keys: Vec::new(),
                 running: None,
             };
             card.insert();
-            let (name, value) = self.environment();
+            let (name, value) = reader.environment();
             self.home
                 .command(&script)
                 .arg(&unfinished)
@@ -255,17 +261,25 @@ impl Card {
     /// How many PINs were presented to the card.
     #[must_use]
     pub fn pins_presented(&self) -> usize {
-        // VERIFY with data; without, it only asks for the tries.
-        self.log().lines().filter(|line| line.starts_with("20 ") && !line.contains(" 00 6")).count()
+        self.verifications().len()
     }
 
     /// How many wrong PINs were presented.
     #[must_use]
     pub fn pins_refused(&self) -> usize {
-        self.log()
-            .lines()
-            .filter(|line| line.starts_with("20 ") && !line.ends_with("9000") && line.split(' ').nth(3) != Some("00"))
-            .count()
+        self.verifications().iter().filter(|status| *status != "9000").count()
+    }
+
+    /// What the card answered to each VERIFY with a PIN in it; without one it only asks for the tries that are left.
+    fn verifications(&self) -> Vec<String> {
+        let log = self.log();
+        let words = log.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        words
+            .filter_map(|words| match words[..] {
+                ["20", _, _, length, status] if length != "00" => Some(status.to_owned()),
+                _ => None,
+            })
+            .collect()
     }
 
     fn log(&self) -> String {

@@ -42,6 +42,11 @@ fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
         .unwrap_or_else(|| panic!("{text:?} is not {before:?} … {after:?}"))
 }
 
+/// The signals that end an agent. HUP ends stock, and has ours read its configuration again.
+fn ending_signals() -> impl Iterator<Item = Signal> {
+    [Signal::TERM, Signal::INT, Signal::HUP].into_iter().filter(|with| is_stock() || *with != Signal::HUP)
+}
+
 #[test]
 fn a_shell_evaluates_what_the_agent_prints() {
     let home = Home::new();
@@ -183,7 +188,7 @@ fn a_wrapped_command_that_does_not_exist_is_an_error() {
 
 #[test]
 fn the_socket_is_private_and_goes_with_the_agent() {
-    for with in [Signal::TERM, Signal::HUP, Signal::INT] {
+    for with in ending_signals() {
         let home = Home::new();
         let agent = Agent::start(&home);
         let socket = agent.socket().to_path_buf();

@@ -121,7 +121,11 @@ fn the_environment_decides_whether_anybody_can_be_asked() {
         (&[("DISPLAY", ":0"), ("SSH_ASKPASS_REQUIRE", "nonsense")], true, true),
     ] {
         let home = Home::new();
-        let program = askpass(&home, "", 0);
+        // Where it is not forced, a yes needs a moment to be meant.
+        let program = home.program(
+            "unhurried",
+            format!("#!/bin/sh\n/bin/sleep 0.8\nexec '{}' \"$@\"\n", askpass(&home, "", 0).display()),
+        );
         let agent = agent(&home).env("SSH_ASKPASS", &program).envs(variables.iter().copied()).start();
         let key = careful_key(&home, &agent);
         let expected = if is_stock() { asked_by_stock } else { asked };

@@ -87,8 +87,8 @@ impl Handler<'_> {
 
     /// Answers `hardkey approvals`.
     pub(super) fn approvals(&self, revoke: Revoke) -> Reply {
-        // Like the inventory: nobody but this program asks, and no hop is to know.
-        if !self.origin.binds().untouched() || self.origin.is_forwarded() {
+        // It tells who may log in where, and is for nobody who may be elsewhere.
+        if !self.origin.is_own_program() {
             return Reply::Fixed(reply::EXTENSION_FAILURE);
         }
         let document = match revoke {

@@ -35,6 +35,10 @@ pub struct Options {
     pub settings: Settings,
     /// The configuration.
     pub config: Config,
+    /// Where it is, or would be.
+    pub config_file: Option<PathBuf>,
+    /// Whether HUP reads it again; else it ends the agent, as with stock.
+    pub reloads: bool,
     /// `--pin-file`, `--pin-fd`
     pub pin: PinSource,
     /// Whether modules are looked for when the configuration does not say.

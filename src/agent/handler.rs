@@ -7,19 +7,22 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretSlice};
 
 use super::account::Account;
+use super::description::{self, Named};
 use super::signing::Refused;
 use super::{Agent, ProviderPolicy, explanation, inventory};
 use crate::backend::Signer;
+use crate::backend::fido::{FidoKey, Handle};
 use crate::backend::middleware::SecurityKey;
 use crate::backend::software::SoftwareKey;
 use crate::clock;
 use crate::crypto::passphrase::PassphraseHash;
 use crate::crypto::verify;
+use crate::errand::Errand;
 use crate::keyring::Identity;
 use crate::origin::binds::BindClaim;
 use crate::origin::connection::Connection;
 use crate::origin::evidence::Request as Question;
-use crate::policy::{self, Preset, destination};
+use crate::policy::{self, Preset, Sight, destination};
 use crate::protocol::Malformed;
 use crate::protocol::constraint::Constraints;
 use crate::protocol::private_key::Secret;
@@ -46,6 +49,8 @@ impl AsRef<[u8]> for Reply {
     }
 }
 
+/// The provider of security keys that is no library.
+const BUILT_IN: &str = "internal";
 const FAILURE: Reply = Reply::Fixed(reply::FAILURE);
 const SUCCESS: Reply = Reply::Fixed(reply::SUCCESS);
 
@@ -143,8 +148,8 @@ impl<'a> Handler<'a> {
             Request::Lock { passphrase } => self.lock(passphrase).await,
             Request::Query => Ok(Reply::Own(reply::query())),
             Request::Inventory => Ok(self.inventory().await),
-            Request::Explain => Ok(self.explain().await),
             Request::Approvals(revoke) => Ok(self.approvals(revoke)),
+            Request::Explain => Ok(self.explain().await),
             Request::UnknownExtension { name } => {
                 //= RFC 9987 section 5.8: An agent that does not support extensions of the supplied type MUST reply with
                 //= an empty SSH_AGENT_FAILURE message.
@@ -183,11 +188,34 @@ impl<'a> Handler<'a> {
         }
         let named = self.origin.named_keys().await;
         let binds = self.origin.binds();
-        let can_ask = self.agent.consent.can_ask();
-        let shows_all = policy::decide_list(preset, self.origin.is_forwarded(), can_ask);
+        let is_forwarded = self.origin.is_forwarded();
+        let errand = Errand { asker: self.origin.peer().id(), ..Errand::default() };
+        // Looked for only where something hangs on it.
+        let can_ask = !is_forwarded || self.agent.consent.can_ask(&errand).await;
+        let shows_all = policy::decide_list(preset, is_forwarded, can_ask);
+        let policy = self.agent.policies.current().policy;
+        let at = match binds.list().last() {
+            Some(bind) if policy.sorts_keys() && !binds.tainted() && !bind.is_forwarding() => {
+                Some(description::names_of(&self.origin.host(bind.hostkey()).await))
+            }
+            _ => None,
+        };
+        let sight = match &at {
+            Some(names) => Sight::At(names),
+            None if is_forwarded => Sight::Beyond,
+            None => Sight::Here,
+        };
+        let by_policy = |identity: &Identity| {
+            if !policy.sorts_keys() {
+                return shows_all || !identity.destinations.is_empty();
+            }
+            let named = Named::of(identity);
+            let may_be_used =
+                shows_all || !identity.destinations.is_empty() || policy.may_pass_silently(&named.facts());
+            may_be_used && policy.shows(&named.facts(), sight)
+        };
         let may_see = |identity: &Identity| {
-            destination::permits_sight(&identity.destinations, binds).is_ok()
-                && (shows_all || !identity.destinations.is_empty())
+            destination::permits_sight(&identity.destinations, binds).is_ok() && by_policy(identity)
         };
         let Some(host) = login else {
             return Reply::Shared(self.agent.keyring().answer_for(clock::now(), may_see));
@@ -256,13 +284,10 @@ impl<'a> Handler<'a> {
         if !matches!(add.key.secret, Secret::SecurityKey { .. }) {
             return Ok(Arc::new(SoftwareKey::new(&add.key, self.agent.preset() == Preset::Openssh)?));
         }
-        let Some(provider) = &add.constraints.sk_provider else {
-            return Err(Refused::because("a security key without a provider cannot sign"));
-        };
-        if provider.eq_ignore_ascii_case("internal") {
-            let reason =
-                "this version talks to security keys through a middleware library only; name one with ssh-add -S";
-            return Err(Refused::because(reason));
+        // As OpenSSH's ssh-add names the agent's own code; other clients name nothing.
+        let provider = add.constraints.sk_provider.as_deref().unwrap_or(BUILT_IN);
+        if provider.eq_ignore_ascii_case(BUILT_IN) {
+            return Ok(Arc::new(FidoKey::new(Handle::new(&add.key, add.comment)?, self.agent.fido.clone())?));
         }
         if !self.origin.binds().untouched() && !self.agent.settings.allow_remote_providers {
             return Err(Refused::because(REMOTE_LIBRARY));

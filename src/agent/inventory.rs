@@ -57,7 +57,7 @@ pub fn encode(keyring: &Keyring) -> Vec<u8> {
 }
 
 /// A line for `authorized_keys` (sshd(8)): type, base64 blob, comment.
-fn authorized_keys_line(public: &PublicKey, comment: &str) -> String {
+pub fn authorized_keys_line(public: &PublicKey, comment: &str) -> String {
     use base64ct::{Base64, Encoding as _};
     let line = format!("{} {} {comment}", public.type_name(), Base64::encode_string(public.blob()));
     line.trim_end().to_owned()

@@ -9,6 +9,7 @@ mod asking;
 pub mod command;
 mod connection;
 mod crowd;
+mod description;
 pub mod explanation;
 mod forwards;
 mod handler;
@@ -20,6 +21,7 @@ pub mod process;
 mod provider_policy;
 mod providers;
 mod question;
+mod reload;
 mod running;
 mod signing;
 pub mod socket;
@@ -32,6 +34,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::audit::Audit;
+use crate::backend::fido;
 use crate::clock;
 use crate::consent::Consent;
 use crate::consent::approvals::Approvals;
@@ -39,8 +42,8 @@ use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::{Keyring, Lock, Preferences};
 use crate::origin::connection::{Assessor, Listener};
 use crate::origin::ledger::Socket;
-use crate::policy::Preset;
 use crate::policy::websafe::Websafe;
+use crate::policy::{Preset, Rates};
 use crowd::Crowd;
 use policies::Policies;
 pub use provider_policy::ProviderPolicy;
@@ -65,7 +68,8 @@ pub struct Settings {
 /// The state that all connections share. No lock is ever held across a wait.
 pub struct Agent {
     settings: Settings,
-    policies: Policies,
+    policies: Arc<Policies>,
+    rates: Mutex<Rates>,
     keyring: Arc<Mutex<Keyring>>,
     lock: Mutex<Lock>,
     preferences: Mutex<Preferences>,
@@ -75,6 +79,7 @@ pub struct Agent {
     /// How many passphrases are compared at the same time, which takes CPU.
     comparing: Semaphore,
     providers: Providers,
+    fido: fido::Helpers,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
     audit: Arc<Audit>,
@@ -86,7 +91,7 @@ impl Agent {
     /// Composes an agent.
     pub fn new(
         settings: Settings,
-        policies: Policies,
+        policies: Arc<Policies>,
         consent: Arc<Consent>,
         assessor: Arc<Assessor>,
         keyring: Arc<Mutex<Keyring>>,
@@ -96,11 +101,17 @@ impl Agent {
         Arc::new(Self {
             settings,
             policies,
+            rates: Mutex::default(),
             keyring,
             lock: Mutex::default(),
             preferences: Mutex::default(),
             comparing: Semaphore::new(2),
             providers,
+            fido: fido::Helpers {
+                devices: Arc::default(),
+                notices: Arc::clone(&consent) as _,
+                prompt: Arc::clone(&consent) as _,
+            },
             consent,
             assessor,
             audit,
@@ -186,6 +197,10 @@ impl Agent {
 
     fn preset(&self) -> Preset {
         self.policies.current().policy.preset()
+    }
+
+    fn rates(&self) -> MutexGuard<'_, Rates> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keyring(&self) -> MutexGuard<'_, Keyring> {

@@ -92,6 +92,11 @@ pub fn harden() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the process belongs to a terminal, whose end it is told by HUP.
+pub fn has_terminal() -> bool {
+    rustix::fs::open("/dev/tty", OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).is_ok()
+}
+
 /// Removes the socket's file when dropped, in the process that made it, unless another file has taken its place.
 pub struct SocketFile {
     path: PathBuf,
@@ -158,7 +163,8 @@ impl Signals {
         })
     }
 
-    /// Waits for the reason to end. In the background Ctrl-C is meant for somebody else; USR1 removes all keys.
+    /// Waits for the reason to end. In the background Ctrl-C is meant for somebody else; USR1 removes all keys. HUP
+    /// ends the agent unless `reload` takes care of it.
     ///
     /// # Errors
     /// The command cannot be watched.
@@ -167,6 +173,7 @@ impl Signals {
         companion: Option<Companion>,
         foreground: bool,
         remove_all: impl Fn(),
+        reload: impl Fn() -> bool,
     ) -> io::Result<End> {
         let companion_ended = async {
             match companion {
@@ -190,10 +197,12 @@ impl Signals {
                 remove_all();
             }
         };
+        let hang_up = &mut self.hang_up;
+        let hung_up = async { while hang_up.recv().await.is_some() && reload() {} };
         tokio::select! {
             () = clearing => Err(io::Error::other("signals are no longer received")),
             _ = self.terminate.recv() => Ok(End::Signal(SignalKind::terminate().as_raw_value())),
-            _ = self.hang_up.recv() => Ok(End::Signal(SignalKind::hangup().as_raw_value())),
+            () = hung_up => Ok(End::Signal(SignalKind::hangup().as_raw_value())),
             () = interrupted => Ok(End::Signal(SignalKind::interrupt().as_raw_value())),
             ended = companion_ended => ended.map(|()| End::Companion),
         }

@@ -20,6 +20,9 @@ use crate::protocol::frame::FrameBuffer;
 /// The hidden subcommand that this binary runs as a worker.
 pub const SUBCOMMAND: &str = "worker";
 
+/// How long a worker may take to let go of its device.
+const FAREWELL: Duration = Duration::from_secs(3);
+
 /// A running worker. Dropping it kills the process.
 pub(super) struct Link {
     module: String,
@@ -72,8 +75,18 @@ impl Link {
 
     /// Makes one call. After an error the link is worthless: drop it.
     pub(super) async fn call(&mut self, call: &Call, deadline: Duration) -> Result<Answer, TokenError> {
+        self.call_telling(call, deadline, &mut |_| {}).await
+    }
+
+    /// As [`Self::call`]; tells when a FIDO device begins to wait for a touch, and when it no longer does.
+    pub(super) async fn call_telling(
+        &mut self,
+        call: &Call,
+        deadline: Duration,
+        on_touch: &mut (dyn FnMut(bool) + Send),
+    ) -> Result<Answer, TokenError> {
         let frame = ipc::encode(call).map_err(|_| TokenError::Nonsense { module: self.module.clone() })?;
-        match timeout(deadline, self.exchange(&frame)).await {
+        match timeout(deadline, self.exchange(&frame, on_touch)).await {
             Ok(Ok(answer)) => {
                 if let Answer::Failed(fault) = &answer
                     && matches!(
@@ -106,13 +119,23 @@ impl Link {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    async fn exchange(&mut self, frame: &[u8]) -> io::Result<Answer> {
+    /// Lets the worker end by itself, so that it can withdraw what it asked of a device; one that does not is killed.
+    pub(super) async fn part(mut self) {
+        drop(self.socket.shutdown().await);
+        drop(timeout(FAREWELL, self.child.wait()).await);
+    }
+
+    async fn exchange(&mut self, frame: &[u8], on_touch: &mut (dyn FnMut(bool) + Send)) -> io::Result<Answer> {
         let garbled = |_| io::Error::from(io::ErrorKind::InvalidData);
         self.socket.write_all(frame).await?;
         loop {
             if let Some(frame) = self.answers.next_frame().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))? {
                 let answer = ipc::decode(frame).map_err(garbled)?;
                 self.answers.release_if_idle();
+                if let Answer::WaitsForTouch(waits) = answer {
+                    on_touch(waits);
+                    continue;
+                }
                 return Ok(answer);
             }
             self.socket.readable().await?;

@@ -10,9 +10,9 @@ use secrecy::ExposeSecret as _;
 
 use super::link::Link;
 use super::pin::{Pin, PinPrompt, PinQuestion, TriesLeft};
-use super::{BoxFuture, Place, SignError, Signer};
+use super::{BoxFuture, CannotDemand, Place, SignError, Signer};
 use crate::crypto::verify::Verifier;
-use crate::errand::Errand;
+use crate::errand::{Demands, Errand};
 use crate::ipc::{Answer, Assertion, Call, FaultKind, ModuleFault, SecretOctets};
 use crate::protocol::Malformed;
 use crate::protocol::private_key::{PrivateKey, Secret};
@@ -24,6 +24,8 @@ use crate::protocol::wire::Put as _;
 const TOUCH_DEADLINE: Duration = Duration::from_secs(120);
 /// `SSH_SK_USER_PRESENCE_REQD` (OpenSSH PROTOCOL.u2f).
 const USER_PRESENCE: u8 = 1;
+/// `SSH_SK_USER_VERIFICATION_REQD` (OpenSSH PROTOCOL.u2f).
+const USER_VERIFICATION: u8 = 4;
 
 /// A key that lives on a security key.
 pub struct SecurityKey {
@@ -42,6 +44,9 @@ pub struct SecurityKey {
 pub trait TouchNotice: Send + Sync {
     /// Shows the notice.
     fn show(&self, text: &str, errand: &Errand) -> Box<dyn Send>;
+
+    /// Whether a notice can be seen at all, so that waiting for what it says makes sense.
+    fn reaches_a_person<'a>(&'a self, errand: &'a Errand) -> BoxFuture<'a, bool>;
 }
 
 impl SecurityKey {
@@ -85,17 +90,20 @@ impl SecurityKey {
             data: data.to_vec(),
             application: self.application.clone(),
             handle: self.handle.clone(),
-            flags: self.flags,
+            flags: self.flags_for(errand),
             pin: pin.map(|pin| SecretOctets(pin.expose_secret().to_vec().into())),
         });
-        let _notice = (self.flags & USER_PRESENCE != 0)
+        let _notice = (self.flags_for(errand) & USER_PRESENCE != 0)
             .then(|| self.notices.show(&format!("Confirm user presence for key {}", self.comment), errand));
         Ok(link.call(&call, TOUCH_DEADLINE).await?)
     }
 
     async fn compute(&self, data: &[u8], errand: &Errand) -> Result<Vec<u8>, SignError> {
-        let mut answer = self.assertion(data, None, errand).await?;
-        if let Answer::Failed(ModuleFault { kind: FaultKind::NotLoggedIn, .. }) = answer {
+        let mut answer = match errand.demands.pin {
+            true => None,
+            false => Some(self.assertion(data, None, errand).await?),
+        };
+        if matches!(answer, None | Some(Answer::Failed(ModuleFault { kind: FaultKind::NotLoggedIn, .. }))) {
             // Asked once: a second wrong PIN in a row has to be the user's own decision.
             let question = PinQuestion {
                 token: "security key".to_owned(),
@@ -106,34 +114,44 @@ impl SecurityKey {
                 errand: errand.clone(),
             };
             let pin = self.prompt.ask(question).await?;
-            answer = self.assertion(data, Some(&pin), errand).await?;
+            answer = Some(self.assertion(data, Some(&pin), errand).await?);
         }
+        let demanded = flags_of(errand.demands);
         let fail = |reason: String| SignError::SecurityKey { provider: self.provider.display().to_string(), reason };
         match answer {
-            Answer::Assertion { raw, flags, counter } => {
-                let signature = self.encode(&raw, flags, counter);
+            // What the authenticator did it signs, by the same bits: CTAP 2.1 section 6.1.
+            Some(Answer::Assertion { flags, .. }) if flags & demanded != demanded => Err(fail(
+                "it signed without the touch or the PIN that was demanded of it; nothing was passed on".to_owned(),
+            )),
+            Some(Answer::Assertion { raw, flags, counter }) => {
+                let signature = security_key_blob(&self.public, &raw, flags, counter);
                 let verified = self.verifier.verify_blob(data, &signature);
                 verified.map_err(|_| fail("its signature does not verify, and was not passed on".to_owned()))?;
                 Ok(signature)
             }
-            Answer::Failed(fault) => Err(fail(fault.text)),
+            Some(Answer::Failed(fault)) => Err(fail(fault.text)),
             _ => Err(fail("the worker answered another call".to_owned())),
         }
     }
 
-    /// The signature blob (OpenSSH PROTOCOL.u2f): as that of the plain algorithm, then flags and counter.
-    fn encode(&self, raw: &[u8], flags: u8, counter: u32) -> Vec<u8> {
-        let plain = match self.public {
-            KeyMaterial::SkEd25519 { .. } => SignatureAlgorithm::Ed25519,
-            _ => SignatureAlgorithm::Ecdsa(Curve::P256),
-        };
-        let mut blob = Vec::new();
-        blob.put_string(self.public.algorithm().as_bytes());
-        blob.extend_from_slice(&plain.encode(raw)[4 + plain.name().len()..]);
-        blob.push(flags);
-        blob.put_u32(counter);
-        blob
+    /// What the key was made to demand, and what the errand demands on top.
+    fn flags_for(&self, errand: &Errand) -> u8 {
+        self.flags | flags_of(errand.demands)
     }
+}
+
+/// The signature blob (OpenSSH PROTOCOL.u2f): as that of the plain algorithm, then flags and counter.
+pub(super) fn security_key_blob(public: &KeyMaterial, raw: &[u8], flags: u8, counter: u32) -> Vec<u8> {
+    let plain = match public {
+        KeyMaterial::SkEd25519 { .. } => SignatureAlgorithm::Ed25519,
+        _ => SignatureAlgorithm::Ecdsa(Curve::P256),
+    };
+    let mut blob = Vec::new();
+    blob.put_string(public.algorithm().as_bytes());
+    blob.extend_from_slice(&plain.encode(raw)[4 + plain.name().len()..]);
+    blob.push(flags);
+    blob.put_u32(counter);
+    blob
 }
 
 impl Signer for SecurityKey {
@@ -146,6 +164,14 @@ impl Signer for SecurityKey {
         Box::pin(self.compute(data, errand))
     }
 
+    fn demands(&self) -> Demands {
+        Demands { touch: self.flags & USER_PRESENCE != 0, pin: self.flags & USER_VERIFICATION != 0 }
+    }
+
+    fn can_demand(&self, _: Demands) -> Result<(), CannotDemand> {
+        Ok(())
+    }
+
     fn place(&self) -> Place {
         Place {
             token: "security key".to_owned(),
@@ -154,4 +180,11 @@ impl Signer for SecurityKey {
             ..Place::default()
         }
     }
+}
+
+/// The flags of a request for an assertion that demand this (OpenSSH PROTOCOL.u2f).
+pub(super) const fn flags_of(demands: Demands) -> u8 {
+    let touch = if demands.touch { USER_PRESENCE } else { 0 };
+    let pin = if demands.pin { USER_VERIFICATION } else { 0 };
+    touch | pin
 }

@@ -23,6 +23,8 @@ pub enum TriesLeft {
     NoWarning,
     /// At least one wrong PIN was entered since the last right one.
     Low,
+    /// So many wrong PINs lock the token; at least one was entered since the last right one.
+    Left(u8),
     /// The next wrong PIN locks the token.
     Final,
     /// The PIN is locked.
@@ -143,7 +145,7 @@ pub enum PinError {
 fn tries_text(tries: TriesLeft) -> &'static str {
     match tries {
         TriesLeft::NoWarning => "",
-        TriesLeft::Low => ", few are left",
+        TriesLeft::Low | TriesLeft::Left(_) => ", few are left",
         TriesLeft::Final => ", the next wrong one locks it",
         TriesLeft::Locked => ", and the PIN is locked now",
     }

@@ -1,6 +1,5 @@
 //! `hardkey approvals`: the yeses that hold for a while.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -37,10 +36,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         Some(What::Revoke { number: Some(number), .. }) => Revoke::One(*number),
         Some(What::Revoke { number: None, .. }) => Revoke::All,
     };
-    let socket = std::env::var_os("SSH_AUTH_SOCK").ok_or("SSH_AUTH_SOCK is not set; is an agent running?")?;
-    let answer = super::client::ask(Path::new(&socket), APPROVALS, &revoke.encode());
-    let answer =
-        answer.ok_or("the agent at SSH_AUTH_SOCK does not answer; it is locked, none of hardkey's, or not there")?;
+    let answer = super::client::ask_running(APPROVALS, &revoke.encode())?;
     let broken = |error: serde_json::Error| format!("the agent's answer: {error}");
     if revoke != Revoke::Nothing {
         let count: usize = serde_json::from_slice(&answer).map_err(broken)?;

@@ -9,8 +9,10 @@ use crate::agent::Providers;
 use crate::agent::command::specs;
 use crate::agent::inventory::Entry;
 use crate::backend::BoxFuture;
+use crate::backend::middleware::TouchNotice;
 use crate::backend::pin::{Pin, PinError, PinPrompt, PinQuestion, PinSource};
 use crate::config::Config;
+use crate::errand::Errand;
 use crate::keyring::Keyring;
 use crate::pattern::PatternList;
 use crate::protocol::request::{EXTENSION, INVENTORY};
@@ -23,7 +25,7 @@ const MAX_REPLY: u64 = 64 * 1024 * 1024;
 /// The keys that there are.
 pub(super) fn inventory(config: Option<&Path>) -> Result<Vec<Entry>, String> {
     let asked = match std::env::var_os("SSH_AUTH_SOCK") {
-        Some(socket) if config.is_none() => ask(Path::new(&socket), INVENTORY, &[]),
+        Some(socket) if config.is_none() => ask(Path::new(&socket), INVENTORY, &[]).ok(),
         _ => None,
     };
     match asked {
@@ -33,12 +35,12 @@ pub(super) fn inventory(config: Option<&Path>) -> Result<Vec<Entry>, String> {
     }
 }
 
-/// What the agent that `SSH_AUTH_SOCK` names answers to an extension of our own.
-pub(super) fn ask_running(extension: &str) -> Result<Vec<u8>, String> {
+/// What the agent that `SSH_AUTH_SOCK` names answers to an extension of our own with this content.
+pub(super) fn ask_running(extension: &str, content: &[u8]) -> Result<Vec<u8>, String> {
     let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
     let socket = socket.ok_or("SSH_AUTH_SOCK is not set, so there is no agent to ask; start one with hardkey agent")?;
     let socket = Path::new(&socket);
-    inquire(socket, extension, &[]).map_err(|silence| match silence {
+    ask(socket, extension, content).map_err(|silence| match silence {
         Silence::Unreachable(error) => format!("{}: no agent answers: {error}", socket.display()),
         Silence::Unknown => format!("{}: the agent there is not hardkey, or too old", socket.display()),
         Silence::Refused => format!(
@@ -55,13 +57,8 @@ enum Silence {
     Refused,
 }
 
-/// Asks a running hardkey by one of its own extensions, with the extension's content: the document that it answers. `None` when nothing or
-/// something else is there, or it does not answer such a question.
-pub(super) fn ask(socket: &Path, extension: &str, content: &[u8]) -> Option<Vec<u8>> {
-    inquire(socket, extension, content).ok()
-}
-
-fn inquire(socket: &Path, extension: &str, content: &[u8]) -> Result<Vec<u8>, Silence> {
+/// Asks a running hardkey.
+fn ask(socket: &Path, extension: &str, content: &[u8]) -> Result<Vec<u8>, Silence> {
     let reply = exchange(socket, extension, content).map_err(Silence::Unreachable)?;
     if reply.first() == Some(&EXTENSION_FAILURE) {
         return Err(Silence::Refused);
@@ -107,6 +104,16 @@ fn look(config: Option<&Path>) -> Result<Vec<Entry>, String> {
 
 /// Looking asks nobody.
 struct Nobody;
+
+impl TouchNotice for Nobody {
+    fn show(&self, _text: &str, _errand: &Errand) -> Box<dyn Send> {
+        Box::new(())
+    }
+
+    fn reaches_a_person<'a>(&'a self, _errand: &'a Errand) -> BoxFuture<'a, bool> {
+        Box::pin(async { false })
+    }
+}
 
 impl PinPrompt for Nobody {
     fn ask(&self, question: PinQuestion) -> BoxFuture<'_, Result<Pin, PinError>> {

@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     if arguments.described.is_anything() {
         return super::print(&super::hypothesis::explain(&arguments.described)?);
     }
-    let document = super::client::ask_running(EXPLAIN)?;
+    let document = super::client::ask_running(EXPLAIN, &[])?;
     let mut account: Account =
         serde_json::from_slice(&document).map_err(|error| format!("the agent's answer: {error}"))?;
     let mut shown = SHOWN;

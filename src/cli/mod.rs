@@ -5,6 +5,7 @@ mod approvals;
 mod client;
 mod described;
 mod explain;
+mod fido;
 mod getopt;
 mod hypothesis;
 mod list;
@@ -18,7 +19,6 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::backend;
-use crate::consent::pinentry;
 
 /// An SSH agent for keys that live in hardware
 #[derive(Parser)]
@@ -36,18 +36,17 @@ enum Command {
     List(list::Arguments),
     /// Print public keys as lines for authorized_keys
     Pub(public::Arguments),
-    /// Explain where requests come from and what follows: latest ones, those of a process, or one that is described
-    Explain(explain::Arguments),
     /// List the approvals that hold for a while, or revoke them
     Approvals(approvals::Arguments),
+    /// Explain where requests come from and what follows: latest ones, those of a process, or one that is described
+    Explain(explain::Arguments),
     /// Show what the agent decided, and who used which key where
     Log(log::Arguments),
+    /// Manage security keys (FIDO2): list them, make and delete keys, set the PIN
+    Fido(fido::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
     #[command(hide = true)]
     Worker,
-    /// Show one dialog for the agent (started by the agent)
-    #[command(hide = true)]
-    Prompt,
 }
 
 /// Runs the program. Called through a link named `ssh-agent` it is ssh-agent.
@@ -59,7 +58,6 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     // The hidden ones first: a worker starts in a millisecond, without building a command line it does not need.
     let outcome = match arguments.get(1).and_then(|word| word.to_str()) {
         Some(backend::SUBCOMMAND) if arguments.len() == 2 => crate::worker::run().map_err(|error| error.to_string()),
-        Some(pinentry::SUBCOMMAND) if arguments.len() == 2 => pinentry::serve().map_err(|error| error.to_string()),
         _ => return run(arguments),
     };
     report("hardkey", outcome.map(|()| ExitCode::SUCCESS).map_err(Failure::from))
@@ -81,11 +79,11 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Agent(arguments) => agent::run(arguments, agent::Mode::Hardkey),
         Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
         Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
-        Command::Explain(arguments) => explain::run(&arguments).map_err(Failure::from),
         Command::Approvals(arguments) => approvals::run(&arguments).map_err(Failure::from),
+        Command::Explain(arguments) => explain::run(&arguments).map_err(Failure::from),
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
+        Command::Fido(arguments) => fido::run(arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
-        Command::Prompt => pinentry::serve().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };
     report("hardkey", outcome)
 }

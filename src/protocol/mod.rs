@@ -6,6 +6,7 @@
 pub mod constraint;
 pub mod destination;
 pub mod frame;
+pub mod key_file;
 pub mod payload;
 pub mod private_key;
 pub mod public_key;

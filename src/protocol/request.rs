@@ -12,11 +12,10 @@ use super::wire::{Put as _, Reader};
 //= RFC 9987 section 5.8: Implementation-specific extensions MUST be suffixed by the implementation domain
 pub const INVENTORY: &str = "inventory@hardkey.github.io";
 
-/// The private extension by which `hardkey explain` asks a running agent for its judgements.
-pub const EXPLAIN: &str = "explain@hardkey.github.io";
-
 /// The private extension by which `hardkey approvals` lists and revokes approvals.
 pub const APPROVALS: &str = "approvals@hardkey.github.io";
+/// The private extension by which `hardkey explain` asks a running agent for its judgements.
+pub const EXPLAIN: &str = "explain@hardkey.github.io";
 
 //= RFC 9987 section 8.1.1: These message numbers MAY be used by an implementation supporting the legacy protocol but
 //= MUST NOT be reused otherwise.
@@ -75,10 +74,10 @@ pub enum Request<'a> {
     SessionBind(Result<SessionBind<'a>, Malformed>),
     /// The inventory that `hardkey list` shows.
     Inventory,
-    /// The account that `hardkey explain` shows.
-    Explain,
     /// The approvals that hold for a while: to be listed, or revoked first.
     Approvals(Revoke),
+    /// The account that `hardkey explain` shows.
+    Explain,
     /// An extension that this agent does not know.
     UnknownExtension {
         /// Its name.
@@ -190,8 +189,8 @@ impl<'a> Request<'a> {
                 "query" => Self::Query,
                 session_bind::NAME => Self::SessionBind(SessionBind::parse(reader)),
                 INVENTORY => Self::Inventory,
-                EXPLAIN => Self::Explain,
                 APPROVALS => Self::Approvals(Revoke::parse(&mut reader)?),
+                EXPLAIN => Self::Explain,
                 name => Self::UnknownExtension { name },
             },
             //= RFC 9987 section 8.1.1: Message number 0 is also reserved and MUST NOT be used.
@@ -226,7 +225,7 @@ mod tests {
     //= RFC 9987 section 5.8: Implementation-specific extensions MUST be suffixed by the implementation domain
     #[test]
     fn own_extensions_are_named_by_a_domain() {
-        for own in [INVENTORY, EXPLAIN, APPROVALS] {
+        for own in [INVENTORY, APPROVALS, EXPLAIN] {
             let (name, domain) = own.split_once('@').expect("a name and a domain");
             assert!(!name.is_empty() && domain.split('.').filter(|label| !label.is_empty()).count() > 1, "{own}");
         }

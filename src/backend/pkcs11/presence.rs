@@ -23,6 +23,8 @@ const IDLE_PAUSE: Duration = Duration::from_secs(5);
 const IDLE_AFTER: Duration = Duration::from_secs(300);
 /// A pause is at least this many times as long as the look before it: half a percent of one core at most.
 const PAUSE_PER_LOOK: u32 = 200;
+/// The longest pause between two looks at a module that works.
+const LONGEST_STEADY_PAUSE: Duration = Duration::from_secs(10);
 /// The longest pause, after failures that go on.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The pause between two looks by a new worker, where the old one cannot see new tokens.
@@ -61,7 +63,10 @@ impl Presence {
 /// What a look came to.
 enum Looked {
     /// By the worker there is.
-    Usual,
+    Usual {
+        /// What it costs to find out that nothing changed.
+        glance: Duration,
+    },
     /// By a new one.
     Fresh,
     /// Somebody uses the module; its tokens are as good as looked at.
@@ -117,6 +122,7 @@ impl Module {
             return Ok(Looked::Fresh);
         }
         let Some(mut lease) = self.pool.try_take().await? else { return Ok(Looked::Busy) };
+        let start = Instant::now();
         let changed = match lease.call(&Call::Glance).await? {
             Answer::Glanced { changed } => changed,
             Answer::Failed(fault) => {
@@ -128,10 +134,14 @@ impl Module {
                 return Err(TokenError::Nonsense { module: self.name() });
             }
         };
+        let mut glance = start.elapsed();
         if changed || !lease.used_before {
+            tracing::debug!(module = self.name(), "looking at the tokens anew");
             self.look_with(&mut lease).await?;
+            // What follows a change is dear, but rare; with some modules the glance that notices it is dear too.
+            glance = Duration::ZERO;
         }
-        Ok(Looked::Usual)
+        Ok(Looked::Usual { glance })
     }
 }
 
@@ -155,16 +165,18 @@ async fn follow(watched: Weak<Module>) {
             Ok(looked) => {
                 failures = 0;
                 let usual = if presence.is_idle() { IDLE_PAUSE } else { PAUSE };
-                pause = usual.max(cost.saturating_mul(PAUSE_PER_LOOK)).min(LONGEST_PAUSE);
-                if matches!(looked, Looked::Fresh) {
+                if let Looked::Usual { glance } = looked {
+                    pause = usual.max(glance.saturating_mul(PAUSE_PER_LOOK)).min(LONGEST_STEADY_PAUSE);
+                    if module.is_missing_a_token() {
+                        fresh_due = fresh_due.min(Instant::now() + missing_pause);
+                    }
+                } else {
                     pause = usual;
                     let is_missing = module.is_missing_a_token();
                     missing_pause = if is_missing { missing_pause.saturating_mul(2) } else { MISSING_PAUSE };
                     let wanted = if is_missing { missing_pause.min(LONGEST_PAUSE) } else { FRESH_PAUSE };
                     fresh_due =
                         Instant::now() + wanted.max(cost.saturating_mul(PAUSE_PER_FRESH_LOOK)).min(10 * LONGEST_PAUSE);
-                } else if module.is_missing_a_token() {
-                    fresh_due = fresh_due.min(Instant::now() + missing_pause);
                 }
             }
             Err(error) => {

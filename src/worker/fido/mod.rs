@@ -91,12 +91,14 @@ impl Device {
     }
 
     fn dispatch(&mut self, call: &FidoCall) -> Result<FidoAnswer, FidoFault> {
-        let abilities = match &self.abilities {
-            Some(abilities) => abilities.clone(),
-            None => {
+        let abilities = match (&self.abilities, call) {
+            (Some(abilities), _) => abilities.clone(),
+            (None, FidoCall::Abilities) => {
                 let known = abilities(&self.path)?;
-                self.abilities.insert(known).clone()
+                self.abilities = Some(known.clone());
+                return Ok(FidoAnswer::Abilities(Box::new(known)));
             }
+            (None, _) => self.abilities.insert(abilities(&self.path)?).clone(),
         };
         let path = self.path.as_c_str();
         let on_touch = |waits| tell(&self.agent, waits);

@@ -1,0 +1,123 @@
+//! `hardkey fido list` and `hardkey fido delete`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Chosen, done, octets, pin_of, terminal, text};
+use crate::agent::inventory::authorized_keys_line;
+use crate::backend::fido::{Device, Devices, Session};
+use crate::crypto::fingerprint::FingerprintHash;
+use crate::ipc::SecretOctets;
+use crate::ipc::fido::{FidoAnswer, FidoCall, Resident};
+use crate::protocol::public_key::{KeyMaterial, PublicKey};
+
+#[derive(Args)]
+pub(super) struct ListArguments {
+    /// List the resident keys of a security key, for which it wants its PIN
+    #[arg(long)]
+    resident: bool,
+    /// Print the resident keys as lines for authorized_keys
+    #[arg(long, requires = "resident")]
+    public: bool,
+    #[command(flatten)]
+    chosen: Chosen,
+}
+
+#[derive(Args)]
+pub(super) struct DeleteArguments {
+    /// The key's fingerprint, as `hardkey fido list --resident` shows it
+    #[arg(value_name = "FINGERPRINT")]
+    key: String,
+    #[command(flatten)]
+    chosen: Chosen,
+}
+
+pub(super) async fn list(arguments: &ListArguments) -> Result<ExitCode, String> {
+    if !arguments.resident {
+        return list_devices().await;
+    }
+    let mut session = arguments.chosen.open().await?;
+    let pin = octets(&pin_of(&session)?);
+    let lines: Vec<String> = residents(&mut session, pin)
+        .await?
+        .iter()
+        .map(|(key, public)| {
+            let (application, user) = (shown(&key.application), shown(&key.user));
+            if arguments.public {
+                return authorized_keys_line(public, &format!("{application} {user}"));
+            }
+            let verified = if key.hidden { "verify-required" } else { "-" };
+            let (kind, fingerprint) = (public.material().short_name(), FingerprintHash::Sha256.of(public));
+            format!("{kind:<10}  {application:<16}  {user:<16}  {verified:<15}  {fingerprint}")
+        })
+        .collect();
+    match lines.is_empty() {
+        true => super::super::print("no resident keys of ssh\n"),
+        false => super::super::print(&(lines.join("\n") + "\n")),
+    }
+}
+
+async fn list_devices() -> Result<ExitCode, String> {
+    let devices = Devices::default();
+    let mut lines = Vec::new();
+    for device in Device::all() {
+        let state = match Session::open(&devices, &device).await {
+            Ok(session) => match session.abilities().pin {
+                Some(true) => "PIN set".to_owned(),
+                Some(false) => "no PIN".to_owned(),
+                None => "U2F".to_owned(),
+            },
+            Err(error) => text(error),
+        };
+        let serial = if device.serial.is_empty() { "-" } else { &device.serial };
+        lines.push(format!("{}  {}  {serial}  {state}\n", device.path.display(), device.name));
+    }
+    match lines.is_empty() {
+        true => super::super::print("no security keys\n"),
+        false => super::super::print(&lines.concat()),
+    }
+}
+
+pub(super) async fn delete(arguments: &DeleteArguments) -> Result<ExitCode, String> {
+    let mut session = arguments.chosen.open().await?;
+    let pin = pin_of(&session)?;
+    let keys = residents(&mut session, octets(&pin)).await?;
+    let found = keys.iter().find(|(_, public)| FingerprintHash::Sha256.of(public) == arguments.key);
+    let Some((key, _)) = found else {
+        return Err(format!("{} has no resident key {}", session.device().name, arguments.key));
+    };
+    let (application, user) = (shown(&key.application), shown(&key.user));
+    terminal::confirmed(&format!("The key {} of {application:?}, user {user:?}, is lost for good.", arguments.key))?;
+    done(&mut session, FidoCall::Delete { pin: octets(&pin), handle: key.handle.clone() }).await?;
+    terminal::say("The key is deleted.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The resident keys of `ssh:` applications.
+pub(super) async fn residents(session: &mut Session, pin: SecretOctets) -> Result<Vec<(Resident, PublicKey)>, String> {
+    match session.call(FidoCall::Residents { pin }, &mut |_| {}).await {
+        Ok(FidoAnswer::Residents(keys)) => Ok(keys
+            .into_iter()
+            .filter_map(|key| {
+                let material = material(key.is_ed25519, &key.public, &key.application)?;
+                Some((key, PublicKey::from_material(material)))
+            })
+            .collect()),
+        Ok(_) => Err(session.nonsense().to_string()),
+        Err(error) => Err(text(error)),
+    }
+}
+
+/// A key as SSH has it, from what the device says.
+pub(super) fn material(is_ed25519: bool, public: &[u8], application: &str) -> Option<KeyMaterial> {
+    let application = application.to_owned();
+    match is_ed25519 {
+        true => Some(KeyMaterial::SkEd25519 { key: public.try_into().ok()?, application }),
+        false => Some(KeyMaterial::SkEcdsa { point: public.to_vec(), application }),
+    }
+}
+
+fn shown(text: &str) -> String {
+    crate::text::excerpt(text.as_bytes())
+}
