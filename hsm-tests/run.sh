@@ -55,12 +55,17 @@ step() {
 # A step without which the rest makes no sense.
 must() { step "$@" || exit 1; }
 
-softhsm/need.sh gcc libc6-dev softhsm2 opensc openssh-client openssh-server openssh-tests git pinentry-curses putty-tools python3 socat sudo systemd || {
+softhsm/need.sh autossh gcc libc6-dev softhsm2 opensc openssh-client openssh-server openssh-tests git pinentry-curses putty-tools python3 socat sudo systemd || {
     failed=1
     exit 1
 }
 # For smartcards and other tokens.
 softhsm/need.sh libclang-dev opensc-pkcs11 openssl pcscd vsmartcard-vpcd ykcs11 yubico-piv-tool || {
+    failed=1
+    exit 1
+}
+# For dialogs on real screens and terminals.
+softhsm/need.sh dbus-bin dbus-daemon dunst imagemagick pinentry-curses pinentry-gtk2 tmux xdotool xvfb || {
     failed=1
     exit 1
 }

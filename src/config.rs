@@ -2,24 +2,34 @@
 //!
 //! Every key is known or refused, with file and line: a misspelt `pin` must not mean that nobody is asked for one.
 
+pub mod administrator;
+mod audit;
+mod fido;
+mod listen;
+mod rules;
+pub(crate) mod values;
+
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::Read as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use toml::Spanned;
 
 use crate::backend::pin::PinSource;
 use crate::backend::pkcs11::uri::Uri;
 use crate::backend::pkcs11::{ModuleSpec, Selector};
-use crate::policy::Preset;
-
-mod audit;
-mod fido;
-mod listen;
+use crate::policy::{Policy, Preset};
 pub use audit::{AuditConfig, AuditPath};
 pub use fido::{FidoConfig, KeyPath};
 pub use listen::{ExtraListener, Label, ListenConfig};
+use rules::{Defaults, Forwarding, KeySection, ProcessSection, RuleSection, Sections, Source};
+
+/// A file that is longer than this is not read, in octets.
+const LONGEST_FILE: u64 = 1 << 20;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -39,6 +49,22 @@ pub struct Config {
     /// How people are asked.
     #[serde(default)]
     pub prompt: PromptConfig,
+    /// Which programs are trusted.
+    #[serde(default)]
+    pub trust: TrustConfig,
+    /// The rules, without the administrator's.
+    #[serde(skip)]
+    pub policy: Policy,
+    #[serde(default)]
+    defaults: Defaults,
+    #[serde(default)]
+    forwarding: Forwarding,
+    #[serde(default, rename = "key")]
+    keys: Vec<Spanned<KeySection>>,
+    #[serde(default, rename = "rule")]
+    rules: Vec<Spanned<RuleSection>>,
+    #[serde(default, rename = "process")]
+    processes: Vec<Spanned<ProcessSection>>,
     /// How decisions are recorded.
     #[serde(default)]
     pub audit: AuditConfig,
@@ -46,6 +72,27 @@ pub struct Config {
     #[serde(default)]
     pub fido: FidoConfig,
 }
+
+/// `[trust]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustConfig {
+    /// The programs that are `ssh`, `/usr/bin/ssh` when absent. Each has to belong to root.
+    pub ssh: Option<Vec<AbsolutePath>>,
+}
+
+impl TrustConfig {
+    /// The programs that are `ssh`.
+    #[must_use]
+    pub fn ssh(&self) -> Vec<PathBuf> {
+        let named = self.ssh.as_ref().map(|named| named.iter().map(|path| path.0.clone()).collect());
+        named.unwrap_or_else(|| vec!["/usr/bin/ssh".into()])
+    }
+}
+
+/// A path from the root.
+#[derive(Debug, Clone, Deserialize)]
+pub struct AbsolutePath(#[serde(deserialize_with = "absolute")] pub PathBuf);
 
 /// One `[[module]]`.
 #[derive(Debug, Deserialize)]
@@ -160,9 +207,10 @@ impl Config {
         if metadata.mode() & 0o022 != 0 {
             return Err(fail("others may write it; chmod go-w it".to_owned()));
         }
-        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
-        Self::parse(&text)
-            .map_err(|error| ConfigError::Parse { path: path.display().to_string(), error: error.to_string() })
+        let text = read_text(path).map_err(fail)?;
+        let file = path.display().to_string();
+        Self::parse_file(&text, &file)
+            .map_err(|error| ConfigError::Parse { path: file.clone(), error: error.to_string() })
     }
 
     /// Checks a text.
@@ -170,27 +218,66 @@ impl Config {
     /// # Errors
     /// Something in it is not known or out of range.
     pub fn parse(text: &str) -> Result<Self, BadConfig> {
-        toml::from_str(text).map_err(|error| {
-            let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or_default());
-            BadConfig { line: before.matches('\n').count() + 1, reason: error.message().to_owned() }
-        })
+        Self::parse_file(text, "config.toml")
     }
 
-    /// Finds and reads the user's file: `explicit`, else `$HARDKEY_CONFIG`, else the XDG path, which alone may be missing.
+    fn parse_file(text: &str, file: &str) -> Result<Self, BadConfig> {
+        let mut config: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| line_at(text, span.start));
+            BadConfig { line, reason: error.message().to_owned() }
+        })?;
+        let sections = Sections {
+            defaults: std::mem::take(&mut config.defaults),
+            forwarding: std::mem::take(&mut config.forwarding),
+            keys: std::mem::take(&mut config.keys),
+            rules: std::mem::take(&mut config.rules),
+            processes: std::mem::take(&mut config.processes),
+        };
+        config.policy = sections.compile(config.preset, &Source { file: Arc::from(file), text })?;
+        Ok(config)
+    }
+
+    /// Finds and reads the user's file: see [`Self::path`].
     ///
     /// # Errors
     /// As [`Self::load`].
     pub fn find(explicit: Option<&Path>) -> Result<Self, ConfigError> {
-        if let Some(path) = explicit {
-            return Self::load(path);
-        }
-        if let Some(path) = std::env::var_os("HARDKEY_CONFIG").filter(|path| !path.is_empty()) {
-            return Self::load(Path::new(&path));
-        }
-        match crate::paths::config_home().map(|home| home.join("hardkey/config.toml")) {
-            Some(path) if path.exists() => Self::load(&path),
-            _ => Ok(Self::default()),
-        }
+        Self::path(explicit).map_or_else(|| Ok(Self::default()), |path| Self::load(&path))
+    }
+
+    /// Where the user's file is: `explicit`, else `$HARDKEY_CONFIG`, else the XDG path, which alone may be missing.
+    #[must_use]
+    pub fn path(explicit: Option<&Path>) -> Option<PathBuf> {
+        let named = || std::env::var_os("HARDKEY_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let usual = || Self::usual_path().filter(|path| path.exists());
+        explicit.map(Path::to_owned).or_else(named).or_else(usual)
+    }
+
+    /// Where the file is when nobody says so, whether or not there is one.
+    #[must_use]
+    pub fn usual_path() -> Option<PathBuf> {
+        crate::paths::config_home().map(|home| home.join("hardkey/config.toml"))
+    }
+}
+
+/// The number of the line, from 1, in which an octet stands.
+fn line_at(text: &str, offset: usize) -> usize {
+    text.get(..offset).unwrap_or_default().matches('\n').count() + 1
+}
+
+/// The text of a regular file that is not too long. Waits for nobody who may be at the other end of one that is not regular.
+fn read_text(path: &Path) -> Result<String, String> {
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let file =
+        std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| error.to_string())?;
+    if !file.metadata().map_err(|error| error.to_string())?.is_file() {
+        return Err("it is not a regular file".to_owned());
+    }
+    let mut text = String::new();
+    file.take(LONGEST_FILE + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    match text.len() as u64 > LONGEST_FILE {
+        true => Err(format!("it is longer than {LONGEST_FILE} octets, which no configuration is")),
+        false => Ok(text),
     }
 }
 

@@ -12,4 +12,30 @@ pub struct Errand {
     pub purpose: String,
     /// The process that asks; none when it is not known, or when the agent acts on its own.
     pub asker: Option<ProcessId>,
+    /// Whether it asks for itself; decides what may be read from its terminal.
+    pub sake: Sake,
+    /// What the key's device is to demand of the person.
+    pub demands: Demands,
+}
+
+/// What a key's device demands of the person before it signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Demands {
+    /// A touch.
+    pub touch: bool,
+    /// The PIN, typed for this signature, whatever was typed before.
+    pub pin: bool,
+}
+
+/// For whose sake a process asks. A program that passes on what others ask may read its terminal all the while, and would pass on what a
+/// person types into a question there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sake {
+    /// For its own: it waits for the answer and reads nothing meanwhile.
+    Own,
+    /// Not known.
+    Unknown,
+    /// It passes on the request of another.
+    #[default]
+    Others,
 }

@@ -12,6 +12,8 @@ pub enum Answer<'a> {
     Type(&'a str),
     /// Presses OK.
     Ok,
+    /// Presses OK before anybody could have read what it says.
+    Slip,
     /// Presses "no" or "not confirmed".
     No,
     /// Closes the dialog.
@@ -25,6 +27,7 @@ impl Answer<'_> {
         match self {
             Self::Type(text) => format!("type {text}\n"),
             Self::Ok => "ok\n".into(),
+            Self::Slip => "slip\n".into(),
             Self::No => "no\n".into(),
             Self::Cancel => "cancel\n".into(),
             Self::Hang => "hang\n".into(),

@@ -42,6 +42,16 @@ impl Askpass {
     /// Every question: `[hint] text`, where the hint is `$SSH_ASKPASS_PROMPT` and line breaks are blanks.
     #[must_use]
     pub fn questions(&self) -> Vec<String> {
+        self.shown().into_iter().filter(|text| !text.starts_with("[none]")).collect()
+    }
+
+    /// Every notice, which nobody answers.
+    #[must_use]
+    pub fn notices(&self) -> Vec<String> {
+        self.shown().iter().filter_map(|text| text.strip_prefix("[none] ")).map(str::to_owned).collect()
+    }
+
+    fn shown(&self) -> Vec<String> {
         text(&self.home.path("askpass/log"))
             .lines()
             .filter_map(|line| line.split_once(' '))

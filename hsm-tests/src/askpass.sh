@@ -13,10 +13,15 @@ next_answer() {
 }
 
 printf '%s [%s] %s\n' "$$" "${SSH_ASKPASS_PROMPT-}" "$(printf '%s' "$1" | tr '\n' ' ')" >>"$here/log"
+if [ "${SSH_ASKPASS_PROMPT-}" = none ]; then
+    # A notice, which nobody answers, and which ends with its cause.
+    mkfifo "$here/notice.$$"
+    read -r _ <"$here/notice.$$"
+fi
 answer=$(next_answer)
 case $answer in
 "type "*) printf '%s\n' "${answer#type }" ;;
-ok) ;;
+ok | slip) ;;
 no | cancel) exit 1 ;;
 hang)
     # Opening a pipe that nobody writes to waits until this process is killed.

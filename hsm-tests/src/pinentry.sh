@@ -17,11 +17,17 @@ next_answer() {
 }
 
 # The error codes are those of GnuPG's pinentry: source 5 << 24 | code.
+# dialog confirm|other
 dialog() {
     answer=$(next_answer)
     case $answer in
     "type "*) say "D $(printf '%s' "${answer#type }" | sed 's/%/%25/g')" && say OK ;;
-    ok) say OK ;;
+    ok)
+        # A yes needs a moment to be meant.
+        [ "$1" != confirm ] || sleep 0.8
+        say OK
+        ;;
+    slip) say OK ;;
     no) say "ERR 83886194 Not confirmed <Pinentry>" ;;
     cancel) say "ERR 83886179 Operation cancelled <Pinentry>" ;;
     hang)
@@ -37,7 +43,8 @@ say "OK Pleased to meet you"
 while IFS= read -r line; do
     note "$line"
     case $line in
-    GETPIN* | CONFIRM* | MESSAGE*) dialog ;;
+    CONFIRM*) dialog confirm ;;
+    GETPIN* | MESSAGE*) dialog other ;;
     "GETINFO pid") say "D $$" && say OK ;;
     "GETINFO flavor") say "D scripted" && say OK ;;
     BYE*) say "OK closing connection" && exit ;;

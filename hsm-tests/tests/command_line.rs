@@ -42,6 +42,11 @@ fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
         .unwrap_or_else(|| panic!("{text:?} is not {before:?} … {after:?}"))
 }
 
+/// The signals that end an agent. HUP ends stock, and has ours read its configuration again.
+fn ending_signals() -> impl Iterator<Item = Signal> {
+    [Signal::TERM, Signal::INT, Signal::HUP].into_iter().filter(|with| is_stock() || *with != Signal::HUP)
+}
+
 #[test]
 fn a_shell_evaluates_what_the_agent_prints() {
     let home = Home::new();
@@ -183,7 +188,7 @@ fn a_wrapped_command_that_does_not_exist_is_an_error() {
 
 #[test]
 fn the_socket_is_private_and_goes_with_the_agent() {
-    for with in [Signal::TERM, Signal::HUP, Signal::INT] {
+    for with in ending_signals() {
         let home = Home::new();
         let agent = Agent::start(&home);
         let socket = agent.socket().to_path_buf();
@@ -275,4 +280,30 @@ fn a_second_shell_finds_the_agent_of_the_first() {
     let pid = first.split("SSH_AGENT_PID=").nth(1).and_then(|rest| rest.split(';').next()).expect("a process id");
     home.command(agent_binary()).args(["agent", "-k"]).env("SSH_AGENT_PID", pid).run().succeeds();
     assert!(until(SOON, || !is_alive(self::pid(pid))), "it was another process");
+}
+
+#[test]
+fn an_agent_that_nobody_was_told_of_does_not_stay() {
+    if stock_cannot("notice that its lines were not read") {
+        return;
+    }
+    let home = Home::new();
+    let socket = home.path("run/unknown");
+    let script = "exec \"$0\" agent -s -a \"$1\" >/dev/full";
+    home.command("sh").args(["-c", script]).arg(agent_binary()).arg(&socket).run().fails();
+    assert!(until(SOON, || !socket.exists()), "the agent is still there\n{}", home.logs());
+}
+
+#[test]
+fn an_agent_that_cannot_begin_leaves_no_socket() {
+    if stock_cannot("begin with so few files") {
+        return;
+    }
+    let home = Home::new();
+    let socket = home.path("run/stillborn");
+    // Enough for the caller, too few for the agent.
+    let script = "ulimit -n 8; exec \"$0\" agent -s -a \"$1\"";
+    let outcome = home.command("sh").args(["-c", script]).arg(agent_binary()).arg(&socket).run().fails();
+    assert!(outcome.report().contains("ended before it was ready"), "{}", outcome.report());
+    assert!(!socket.exists(), "the socket is still there");
 }

@@ -121,7 +121,11 @@ fn the_environment_decides_whether_anybody_can_be_asked() {
         (&[("DISPLAY", ":0"), ("SSH_ASKPASS_REQUIRE", "nonsense")], true, true),
     ] {
         let home = Home::new();
-        let program = askpass(&home, "", 0);
+        // Where it is not forced, a yes needs a moment to be meant.
+        let program = home.program(
+            "unhurried",
+            format!("#!/bin/sh\n/bin/sleep 0.8\nexec '{}' \"$@\"\n", askpass(&home, "", 0).display()),
+        );
         let agent = agent(&home).env("SSH_ASKPASS", &program).envs(variables.iter().copied()).start();
         let key = careful_key(&home, &agent);
         let expected = if is_stock() { asked_by_stock } else { asked };
@@ -195,4 +199,36 @@ fn an_open_question_holds_up_nobody_and_closes_with_its_client() {
     assert!(!hsm_tests::is_alive(pid(&calls(&home)[0])), "the first question outlives its client");
     drop(second);
     assert!(until(SOON, || !hsm_tests::is_alive(pid(&calls(&home)[1]))), "the second question outlives its client");
+}
+
+#[test]
+fn a_question_closes_with_the_agent_even_if_that_is_killed() {
+    if stock_cannot("close its questions when it is killed") {
+        return;
+    }
+    let home = Home::new();
+    // A shell that waits for another program, as many an askpass is.
+    let script = format!("#!/bin/sh\n/bin/sleep 1000 &\necho $$ $! >>'{}'\nwait\n", home.path("called").display());
+    let program = home.program("askpass", script);
+    let agent = agent(&home).env("SSH_ASKPASS", &program).env("SSH_ASKPASS_REQUIRE", "force").start();
+    let careful = careful_key(&home, &agent);
+    let mut client = agent.client();
+    client.send(&Body::new(Client::SIGN).string(&careful).string("data").u32(0).bytes());
+    assert!(until(SOON, || calls(&home).len() == 1), "no question is asked");
+    hsm_tests::kill(agent.pid());
+    let pid = |number: &str| hsm_tests::Pid::from_raw(number.parse().expect("a number")).expect("a process id");
+    let shown: Vec<_> = calls(&home)[0].split(' ').map(pid).collect();
+    assert!(until(SOON, || !shown.iter().any(|pid| hsm_tests::is_alive(*pid))), "the question outlives the agent");
+}
+
+#[test]
+fn an_askpass_that_is_not_there_is_named_in_the_log() {
+    if stock_cannot("say so") {
+        return;
+    }
+    let home = Home::new();
+    let mut agent = agent(&home).env("SSH_ASKPASS", "/nonexistent/askpass").env("SSH_ASKPASS_REQUIRE", "force").start();
+    let careful = careful_key(&home, &agent);
+    assert_eq!(agent.client().sign(&careful, b"data", 0), None);
+    agent.wait_for_log("/nonexistent/askpass: No such file or directory");
 }

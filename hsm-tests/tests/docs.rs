@@ -53,14 +53,27 @@ fn every_configuration_in_the_documents_is_understood() {
 #[test]
 fn every_setting_has_an_example() {
     let pages = blocks(&root().join("docs/configuration.md"), "toml");
+    let tables = [
+        "",
+        "[[module]]\npath = \"/m.so\"\n",
+        "[prompt]\n",
+        "[listen]\n",
+        "[defaults]\n",
+        "[forwarding]\n",
+        "[[key]]\nmatch = \"x\"\n",
+        "[[rule]]\naction = \"deny\"\n",
+        "[[process]]\nexe = \"x\"\n",
+        "[trust]\n",
+        "[audit]\n",
+    ];
     let shown =
         |setting: &str| pages.iter().any(|block| block.text.lines().any(|line| line.trim().starts_with(setting)));
     // The parser names all settings that it knows when it meets one that it does not.
-    for table in ["", "[[module]]\npath = \"/m.so\"\n", "[prompt]\n", "[listen]\n", "[audit]\n"] {
+    for table in tables {
         let error = Config::parse(&format!("{table}no-such-setting = 1")).expect_err("unknown").to_string();
         let known = error.split_once("expected").expect("a list of settings").1;
         for setting in known.split('`').skip(1).step_by(2) {
-            let written = ["", "[", "[[", "[[listen."].map(|bracket| format!("{bracket}{setting}"));
+            let written = ["", "[", "[[", "[[listen.", "[[key."].map(|bracket| format!("{bracket}{setting}"));
             assert!(written.iter().any(|written| shown(written)), "docs/configuration.md has no example of {setting}");
         }
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::process::{self, Side};
+use super::process::{self, Side, SocketFile};
 use super::running::Begun;
 use super::socket::AgentSocket;
 use super::{Settings, activation, log, running};
@@ -35,6 +35,10 @@ pub struct Options {
     pub settings: Settings,
     /// The configuration.
     pub config: Config,
+    /// Where it is, or would be.
+    pub config_file: Option<PathBuf>,
+    /// Whether HUP reads it again; else it ends the agent, as with stock.
+    pub reloads: bool,
     /// `--pin-file`, `--pin-fd`
     pub pin: PinSource,
     /// Whether modules are looked for when the configuration does not say.
@@ -114,19 +118,26 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
     }
     let socket = options.place.open()?;
     let path = socket.path.clone();
+    // In case that the agent ends before it takes care of the file itself.
+    let file = SocketFile::new(path.clone(), options.place == Place::OldStyle);
     match process::split_off(&socket.listener).map_err(|error| format!("cannot start: {error}"))? {
         Side::Agent(origin) => {
             log::to_file();
             running::live(options, &surroundings, |options| {
-                let companion = Some(origin.ready()).filter(|_| !options.command.is_empty());
+                let companion = Some(origin.ready(!options.command.is_empty()));
                 Ok(Begun { socket, forwards: Vec::new(), companion })
             })
         }
-        Side::Caller { agent } if options.command.is_empty() => {
+        Side::Caller { agent, line } if options.command.is_empty() => {
+            file.leave();
             print(&lines(shell, &path, agent))?;
+            line.wanted();
             Ok(ExitCode::SUCCESS)
         }
-        Side::Caller { agent } => Err(become_command(&options.command, &path, agent)),
+        Side::Caller { agent, .. } => {
+            file.leave();
+            Err(become_command(&options.command, &path, agent))
+        }
     }
 }
 

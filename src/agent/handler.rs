@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretSlice};
 
 use super::account::Account;
+use super::description::{self, Named};
 use super::signing::Refused;
 use super::{Agent, ProviderPolicy, explanation, inventory};
 use crate::backend::Signer;
@@ -16,11 +17,12 @@ use crate::backend::software::SoftwareKey;
 use crate::clock;
 use crate::crypto::passphrase::PassphraseHash;
 use crate::crypto::verify;
+use crate::errand::Errand;
 use crate::keyring::Identity;
 use crate::origin::binds::BindClaim;
 use crate::origin::connection::Connection;
 use crate::origin::evidence::Request as Question;
-use crate::policy::{self, Preset, destination};
+use crate::policy::{self, Preset, Sight, destination};
 use crate::protocol::Malformed;
 use crate::protocol::constraint::Constraints;
 use crate::protocol::private_key::Secret;
@@ -186,11 +188,34 @@ impl<'a> Handler<'a> {
             self.origin.judge(&Question::List).await;
         }
         let binds = self.origin.binds();
-        let can_ask = self.agent.consent.can_ask();
-        let shows_all = policy::decide_list(preset, self.origin.is_forwarded(), can_ask);
+        let is_forwarded = self.origin.is_forwarded();
+        let errand = Errand { asker: self.origin.peer().id(), ..Errand::default() };
+        // Looked for only where something hangs on it.
+        let can_ask = !is_forwarded || self.agent.consent.can_ask(&errand).await;
+        let shows_all = policy::decide_list(preset, is_forwarded, can_ask);
+        let policy = self.agent.policies.current().policy;
+        let at = match binds.list().last() {
+            Some(bind) if policy.sorts_keys() && !binds.tainted() && !bind.is_forwarding() => {
+                Some(description::names_of(&self.origin.host(bind.hostkey()).await))
+            }
+            _ => None,
+        };
+        let sight = match &at {
+            Some(names) => Sight::At(names),
+            None if is_forwarded => Sight::Beyond,
+            None => Sight::Here,
+        };
+        let by_policy = |identity: &Identity| {
+            if !policy.sorts_keys() {
+                return shows_all || !identity.destinations.is_empty();
+            }
+            let named = Named::of(identity);
+            let may_be_used =
+                shows_all || !identity.destinations.is_empty() || policy.may_pass_silently(&named.facts());
+            may_be_used && policy.shows(&named.facts(), sight)
+        };
         let may_see = |identity: &Identity| {
-            destination::permits_sight(&identity.destinations, binds).is_ok()
-                && (shows_all || !identity.destinations.is_empty())
+            destination::permits_sight(&identity.destinations, binds).is_ok() && by_policy(identity)
         };
         let Some(host) = login else {
             return Reply::Shared(self.agent.keyring().answer_for(clock::now(), may_see));
@@ -320,7 +345,11 @@ impl<'a> Handler<'a> {
             let Ok(Ok(hash)) = hashed else { return false };
             //= RFC 9987 section 5.7: The agent MUST reply with SSH_AGENT_SUCCESS if locked successfully or
             //= SSH_AGENT_FAILURE otherwise
-            agent.lock().lock(hash).is_ok()
+            let locked = agent.lock().lock(hash).is_ok();
+            if locked {
+                agent.end_approvals(None, "the agent was locked");
+            }
+            locked
         });
         match locking.await.unwrap_or(false) {
             true => {

@@ -13,6 +13,8 @@ use crate::audit::file::LogFile;
 
 /// A log above this size is set aside, in octets.
 const ROTATE_AT: u64 = 4 * 1024 * 1024;
+/// What cannot be written would be complained about on standard error, with a panic if that fails too: a full disk must not end the agent.
+const COMPLAIN: bool = false;
 /// How many files there are: the log, and the one that was set aside last.
 const FILES: u32 = 2;
 
@@ -26,6 +28,7 @@ pub fn to_stderr(debug: bool) {
     let colours = rustix::termios::isatty(rustix::stdio::stderr());
     let format = Moderated::new(Format::default());
     tracing_subscriber::fmt()
+        .log_internal_errors(COMPLAIN)
         .with_env_filter(filter(debug))
         .with_ansi(colours)
         .event_format(format)
@@ -39,6 +42,7 @@ pub fn to_file() {
         let file = Rotating(Mutex::new(LogFile::new(path, ROTATE_AT, FILES)));
         let format = Moderated::new(Format::default());
         tracing_subscriber::fmt()
+            .log_internal_errors(COMPLAIN)
             .with_env_filter(filter(false))
             .with_ansi(false)
             .event_format(format)

@@ -9,6 +9,7 @@ mod asking;
 pub mod command;
 mod connection;
 mod crowd;
+mod description;
 pub mod explanation;
 mod forwards;
 mod handler;
@@ -20,6 +21,7 @@ pub mod process;
 mod provider_policy;
 mod providers;
 mod question;
+mod reload;
 mod running;
 mod security_keys;
 mod signing;
@@ -42,8 +44,8 @@ use crate::crypto::fingerprint::FingerprintHash;
 use crate::keyring::{Keyring, Lock, Preferences};
 use crate::origin::connection::{Assessor, Listener};
 use crate::origin::ledger::Socket;
-use crate::policy::Preset;
 use crate::policy::websafe::Websafe;
+use crate::policy::{Preset, Rates};
 use crowd::Crowd;
 use policies::Policies;
 pub use provider_policy::ProviderPolicy;
@@ -68,7 +70,8 @@ pub struct Settings {
 /// The state that all connections share. No lock is ever held across a wait.
 pub struct Agent {
     settings: Settings,
-    policies: Policies,
+    policies: Arc<Policies>,
+    rates: Mutex<Rates>,
     keyring: Arc<Mutex<Keyring>>,
     lock: Mutex<Lock>,
     preferences: Mutex<Preferences>,
@@ -91,7 +94,7 @@ impl Agent {
     /// Composes an agent.
     pub fn new(
         settings: Settings,
-        policies: Policies,
+        policies: Arc<Policies>,
         consent: Arc<Consent>,
         assessor: Arc<Assessor>,
         keyring: Arc<Mutex<Keyring>>,
@@ -101,6 +104,7 @@ impl Agent {
         Arc::new(Self {
             settings,
             policies,
+            rates: Mutex::default(),
             keyring,
             lock: Mutex::default(),
             preferences: Mutex::default(),
@@ -204,6 +208,10 @@ impl Agent {
 
     fn preset(&self) -> Preset {
         self.policies.current().policy.preset()
+    }
+
+    fn rates(&self) -> MutexGuard<'_, Rates> {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keyring(&self) -> MutexGuard<'_, Keyring> {

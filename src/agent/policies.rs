@@ -24,6 +24,16 @@ impl Policies {
         Self(Mutex::new(InForce { policy: Arc::new(policy), generation: 0 }))
     }
 
+    /// Puts another policy in force; whether it is another one.
+    pub fn replace(&self, policy: Policy) -> bool {
+        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = *current.policy != policy;
+        if is_new {
+            *current = InForce { policy: Arc::new(policy), generation: current.generation + 1 };
+        }
+        is_new
+    }
+
     /// The policy in force now. A request is decided by one policy, whatever happens meanwhile.
     pub fn current(&self) -> InForce {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -1,13 +1,13 @@
 //! The life of the agent's process: in the background, around a command, or in the foreground, until a signal or the command's end.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::pipe::PipeFlags;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit};
+use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::sys::{self, Forked};
@@ -15,8 +15,8 @@ use crate::sys::{self, Forked};
 /// The process that the agent was split off from, seen from the agent.
 #[derive(Debug)]
 pub struct Origin {
-    caller: OwnedFd,
-    ready: OwnedFd,
+    process: OwnedFd,
+    line: UnixStream,
 }
 
 /// The two sides of a split.
@@ -26,9 +26,23 @@ pub enum Side {
     Caller {
         /// The agent's process id.
         agent: u32,
+        /// Where the agent hears that it is wanted.
+        line: Line,
     },
     /// The agent.
     Agent(Origin),
+}
+
+/// The caller's end of its line to the agent.
+#[derive(Debug)]
+pub struct Line(UnixStream);
+
+impl Line {
+    /// Tells the agent that somebody knows of it now. A caller that ends without this, because Ctrl-C came first, takes the agent along.
+    pub fn wanted(mut self) {
+        // An agent that has ended meanwhile is found out by its first client.
+        let _ = self.0.write_all(b"+");
+    }
 }
 
 /// Splits off the agent and, on the caller's side, waits until it is [`ready`](Origin::ready) for requests and signals.
@@ -39,43 +53,69 @@ pub enum Side {
 /// The system's limits, or the agent ended before it was ready.
 pub fn split_off(listener: &UnixListener) -> io::Result<Side> {
     let caller = rustix::process::getpid();
-    let (wait, ready) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let (mut ours, theirs) = UnixStream::pair()?;
     match sys::fork()? {
         Forked::Parent { child } => {
-            drop(ready);
-            match rustix::io::read(&wait, &mut [0])? {
+            drop(theirs);
+            match ours.read(&mut [0])? {
                 0 => Err(io::Error::other("the agent ended before it was ready; its log says why")),
-                _ => Ok(Side::Caller { agent: child.unsigned_abs() }),
+                _ => Ok(Side::Caller { agent: child.unsigned_abs(), line: Line(ours) }),
             }
         }
         Forked::Child => {
-            let caller = rustix::process::pidfd_open(caller, PidfdFlags::NONBLOCK)?;
-            // From here on the parent's end of the pipe belongs to nobody on this side.
-            let _parents = wait.into_raw_fd();
-            sys::close_all_but(&[listener.as_raw_fd(), ready.as_raw_fd(), caller.as_raw_fd()]);
+            let process = rustix::process::pidfd_open(caller, PidfdFlags::NONBLOCK)?;
+            // From here on the caller's end of the line belongs to nobody on this side.
+            let _callers = ours.into_raw_fd();
+            sys::close_all_but(&[listener.as_raw_fd(), theirs.as_raw_fd(), process.as_raw_fd()]);
             rustix::process::setsid()?;
             rustix::process::chdir("/")?;
             let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
             rustix::stdio::dup2_stdin(&null)?;
             rustix::stdio::dup2_stdout(&null)?;
             rustix::stdio::dup2_stderr(&null)?;
-            Ok(Side::Agent(Origin { caller, ready }))
+            Ok(Side::Agent(Origin { process, line: theirs }))
         }
     }
 }
 
 impl Origin {
-    /// Lets the caller go on; the handle that remains tells when it ends.
-    pub fn ready(self) -> Companion {
-        // A caller that is gone already is noticed through the other descriptor.
-        let _ = rustix::io::write(&self.ready, b"+");
-        Companion(self.caller)
+    /// Lets the caller go on. What remains tells when the agent is to end: with the caller, where that becomes the command it serves; else
+    /// only if the caller ends without having told anybody of the agent.
+    pub fn ready(mut self, serves_caller: bool) -> Companion {
+        // A caller that is gone already is noticed through what remains.
+        let _ = self.line.write_all(b"+");
+        match serves_caller {
+            true => Companion::Command(self.process),
+            false => Companion::Caller(self.line),
+        }
     }
 }
 
-/// The command that the agent serves.
+/// Whom the agent does not outlive.
 #[derive(Debug)]
-pub struct Companion(OwnedFd);
+pub enum Companion {
+    /// The command that it serves.
+    Command(OwnedFd),
+    /// The process that started it, until that has passed on where it is.
+    Caller(UnixStream),
+}
+
+impl Companion {
+    /// Waits until it is gone.
+    async fn gone(self) -> io::Result<()> {
+        match self {
+            Self::Command(process) => sys::watch(process)?.readable().await.map(drop),
+            Self::Caller(line) => {
+                line.set_nonblocking(true)?;
+                let wanted = tokio::net::UnixStream::from_std(line)?.read(&mut [0]).await;
+                match wanted {
+                    Ok(1) => std::future::pending().await,
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
 
 /// No core file, no debugger, as many descriptors as allowed, files for the owner alone.
 ///
@@ -92,6 +132,11 @@ pub fn harden() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the process belongs to a terminal, whose end it is told by HUP.
+pub fn has_terminal() -> bool {
+    rustix::fs::open("/dev/tty", OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).is_ok()
+}
+
 /// Removes the socket's file when dropped, in the process that made it, unless another file has taken its place.
 pub struct SocketFile {
     path: PathBuf,
@@ -104,6 +149,13 @@ impl SocketFile {
     /// Takes care of a path from now on, and of its folder where that was made for this socket alone.
     pub fn new(path: PathBuf, with_folder: bool) -> Self {
         Self { identity: identity(&path), path, owner: rustix::process::getpid(), with_folder }
+    }
+}
+
+impl SocketFile {
+    /// Leaves the file to the process that was split off.
+    pub fn leave(mut self) {
+        self.identity = None;
     }
 }
 
@@ -129,7 +181,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 pub enum End {
     /// A signal, by its number.
     Signal(i32),
-    /// The command it served has ended.
+    /// The command it served has ended, or the process that started it before it told anybody.
     Companion,
 }
 
@@ -158,7 +210,8 @@ impl Signals {
         })
     }
 
-    /// Waits for the reason to end. In the background Ctrl-C is meant for somebody else; USR1 removes all keys.
+    /// Waits for the reason to end. In the background Ctrl-C is meant for somebody else; USR1 removes all keys. HUP
+    /// ends the agent unless `reload` takes care of it.
     ///
     /// # Errors
     /// The command cannot be watched.
@@ -167,10 +220,11 @@ impl Signals {
         companion: Option<Companion>,
         foreground: bool,
         remove_all: impl Fn(),
+        reload: impl Fn() -> bool,
     ) -> io::Result<End> {
         let companion_ended = async {
             match companion {
-                Some(Companion(process)) => sys::watch(process)?.readable().await.map(drop),
+                Some(companion) => companion.gone().await,
                 None => std::future::pending().await,
             }
         };
@@ -190,10 +244,12 @@ impl Signals {
                 remove_all();
             }
         };
+        let hang_up = &mut self.hang_up;
+        let hung_up = async { while hang_up.recv().await.is_some() && reload() {} };
         tokio::select! {
             () = clearing => Err(io::Error::other("signals are no longer received")),
             _ = self.terminate.recv() => Ok(End::Signal(SignalKind::terminate().as_raw_value())),
-            _ = self.hang_up.recv() => Ok(End::Signal(SignalKind::hangup().as_raw_value())),
+            () = hung_up => Ok(End::Signal(SignalKind::hangup().as_raw_value())),
             () = interrupted => Ok(End::Signal(SignalKind::interrupt().as_raw_value())),
             ended = companion_ended => ended.map(|()| End::Companion),
         }

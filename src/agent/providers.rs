@@ -10,11 +10,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 
 use super::provider_policy::ProviderPolicy;
-use crate::backend::pin::{PinError, PinPrompt, PinSource, RefusedPins};
+use crate::backend::pin::{PinError, PinSource, RefusedPins};
 use crate::backend::pkcs11::error::TokenError;
 use crate::backend::pkcs11::uri::{BadUri, Uri};
 use crate::backend::pkcs11::{Claimants, Module, ModuleSpec, Selector, TokenKey};
-use crate::backend::{SignError, Signer as _};
+use crate::backend::{People, SignError, Signer as _};
 use crate::keyring::{Identity, Keyring, Provider};
 use crate::pattern::PatternList;
 use crate::protocol::public_key::PublicKey;
@@ -27,7 +27,7 @@ const MOST_PROVIDERS: usize = 64;
 /// The set of providers.
 pub struct Providers {
     keyring: Arc<Mutex<Keyring>>,
-    prompt: Arc<dyn PinPrompt>,
+    prompt: Arc<dyn People>,
     refused: Arc<RefusedPins>,
     allowed: PatternList,
     configured: Vec<ModuleSpec>,
@@ -116,7 +116,7 @@ impl Providers {
     /// Prepares the providers of the configuration and those found; [`Self::start`] starts them.
     pub fn new(
         keyring: Arc<Mutex<Keyring>>,
-        prompt: Arc<dyn PinPrompt>,
+        prompt: Arc<dyn People>,
         allowed: PatternList,
         configured: Vec<ModuleSpec>,
     ) -> (Self, UnboundedReceiver<PathBuf>) {

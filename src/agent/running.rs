@@ -11,6 +11,7 @@ use super::command::{Options, Place, specs};
 use super::forwards::{self, Forward};
 use super::policies::Policies;
 use super::process::{self, Companion, End, Signals, SocketFile};
+use super::reload::{self, Reload};
 use super::socket::{self, AgentSocket};
 use super::{Agent, Providers};
 use crate::audit::Audit;
@@ -21,7 +22,7 @@ use crate::origin::evidence::Kind;
 use crate::origin::ledger::Ledger;
 use crate::origin::restart::leave_marker;
 use crate::origin::trust::{Role, Trust};
-use crate::policy::{Policy, Preset};
+use crate::policy::Preset;
 
 /// What an agent begins with.
 pub(super) struct Begun {
@@ -82,11 +83,12 @@ async fn serve(options: Options, surroundings: &Surroundings, begun: Begun, mut 
     let forwards = forwards::open(&options, forwards).map_err(io::Error::other)?;
     let sockets = std::iter::once(&socket).chain(forwards.iter().map(|forward| &forward.socket));
     let paths = sockets.map(|socket| socket.path.clone()).collect();
-    let assessor = assessor(&socket.path, options.place.is_reused(), paths)?;
+    let assessor = assessor(&options, &socket.path, paths)?;
     let audit = Arc::new(Audit::start(&options.config.audit));
     let _recording = Recording(Arc::clone(&audit));
     providers.refused_pins().tell(account::of_refused_pins(Arc::clone(&audit)));
-    let policies = Policies::new(Policy::new(options.config.preset));
+    let policies = Arc::new(Policies::new(reload::policy_of(&options.config)));
+    let reload = Reload::new(options.config_file.clone(), Arc::clone(&policies), Arc::clone(&assessor));
     let keys: Vec<PathBuf> = options.config.fido.keys.iter().map(|key| key.0.clone()).collect();
     let agent = Agent::new(options.settings, policies, consent, assessor, keyring, providers, audit);
     agent.add_security_keys(&keys);
@@ -110,8 +112,17 @@ async fn serve(options: Options, surroundings: &Surroundings, begun: Begun, mut 
         }
         std::future::pending::<()>().await;
     };
+    // Where a terminal's end would end the agent it still does, and where ssh-agent would end.
+    let on_hang_up = || {
+        let reloads = options.reloads && !process::has_terminal();
+        if reloads {
+            reload.on_demand();
+        }
+        reloads
+    };
     tokio::select! {
-        end = signals.end(companion, options.foreground, || agent.remove_all()) => end,
+        end = signals.end(companion, options.foreground, || agent.remove_all(), on_hang_up) => end,
+        () = reload.follow() => Ok(End::Companion),
         result = agent.serve(socket.listener, place) => result.map(|()| End::Companion),
         () = agent.expire_keys() => Ok(End::Companion),
         () = agent.clean_up_after_crowds() => Ok(End::Companion),
@@ -130,8 +141,8 @@ impl Drop for Recording {
 
 /// What judges where requests come from. At a path where an agent may have been before, processes older than this one are not trusted to
 /// be where they were then.
-fn assessor(socket: &Path, reused: bool, sockets: Vec<PathBuf>) -> io::Result<Arc<Assessor>> {
-    let (trust, problems) = Trust::usual();
+fn assessor(options: &Options, socket: &Path, sockets: Vec<PathBuf>) -> io::Result<Arc<Assessor>> {
+    let (trust, problems) = Trust::usual(&options.config.trust.ssh());
     problems.iter().for_each(|problem| tracing::info!("{problem}"));
     // Asked for their version now, so that the first login does not wait for the answer, or miss it on a busy machine.
     let programs: Vec<_> = trust.programs().filter(|program| program.role() == Role::Ssh).collect();
@@ -142,7 +153,7 @@ fn assessor(socket: &Path, reused: bool, sockets: Vec<PathBuf>) -> io::Result<Ar
             }
         }
     });
-    let trusted_since = match reused {
+    let trusted_since = match options.place.is_reused() {
         true => leave_marker(&socket::restart_marker(socket)?)?,
         false => None,
     };

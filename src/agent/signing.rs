@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use super::account::Account;
 use super::asking::Asking;
+use super::description::Description;
 use super::handler::Handler;
 use super::policies::InForce;
 use super::question;
 use crate::clock;
-use crate::errand::Errand;
+use crate::errand::{Demands, Errand, Sake};
 use crate::keyring::Identity;
-use crate::origin::classify::{Judgement, Origin};
+use crate::origin::classify::Origin;
 use crate::origin::evidence::{PayloadFact, Request as Question};
-use crate::policy::asked::{Asked, KeyFacts, Kind};
 use crate::policy::{Action, KeyLimits, Policy, Preset, Requirements, destination};
 use crate::protocol::payload::Payload;
 use crate::protocol::request::Sign;
@@ -46,10 +46,12 @@ impl Handler<'_> {
         account.key(&identity);
         destination::permits_signature(&identity.destinations, self.origin.binds(), &identity.public, &payload)?;
         self.agent.settings.websafe.permits(&identity.public, &payload)?;
-        let mut errand = Errand { purpose: question::purpose(&payload), asker: self.origin.peer().id() };
+        let purpose = question::purpose(&payload);
+        let sake = if self.origin.is_forwarded() { Sake::Others } else { Sake::Own };
+        let mut errand = Errand { purpose, asker: self.origin.peer().id(), sake, ..Errand::default() };
         let InForce { policy, generation } = self.agent.policies.current();
         let request = Asking { identity: &identity, payload: &payload, data: sign.data, generation };
-        self.consent(&policy, &request, &mut errand, account).await?;
+        errand.demands = self.consent(&policy, &request, &mut errand, account).await?;
         let wanted = Wanted { flags: sign.flags, sha1: policy.preset() == Preset::Openssh };
         let signature = identity.signer.sign(sign.data, wanted, &errand).await?;
         // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
@@ -66,23 +68,26 @@ impl Handler<'_> {
         Ok(signature)
     }
 
-    /// Succeeds when the signature may be made: by the rules alone, or because a person said yes to it.
+    /// Succeeds when the signature may be made: by the rules alone, or because a person said yes to it. What remains is for the key's device
+    /// to demand.
     async fn consent(
         &mut self,
         policy: &Policy,
         request: &Asking<'_>,
         errand: &mut Errand,
         account: &mut Account,
-    ) -> Result<(), Refused> {
+    ) -> Result<Demands, Refused> {
         let Asking { identity, payload, .. } = *request;
+        let own = identity.signer.demands();
         let limits = KeyLimits {
             confirm: identity.confirm,
             named_destination: !identity.destinations.is_empty(),
-            ..KeyLimits::default()
+            token: Requirements::of(own.touch, own.pin),
         };
-        let judgement = match policy.preset() {
-            Preset::Strict => Some(self.origin.judge(&Question::Sign(fact(payload))).await),
-            Preset::Openssh => None,
+        let question = Question::Sign(fact(payload));
+        let judgement = match policy.preset() == Preset::Strict || policy.looks_closer() {
+            true => Some(self.origin.judge(&question).await),
+            false => None,
         };
         if let Some(judgement) = &judgement {
             account.judgement(judgement, &self.origin);
@@ -91,54 +96,39 @@ impl Handler<'_> {
             {
                 errand.purpose = question::purpose_of_login(login.user, &config.hostname);
             }
+            if errand.sake == Sake::Own && !judgement.origin.is_local() {
+                errand.sake = Sake::Unknown;
+            }
         }
-        let verdict = policy.decide(&self.asked(judgement.as_ref(), payload), limits);
+        let description = Description::of(policy, &self.origin, identity, &question, judgement.as_ref(), payload).await;
+        let verdict = policy.decide(&description.asked(), limits);
         let reason = verdict.because();
         account.rule(&reason.cited());
-        match verdict.action {
-            Action::Deny => Err(Refused(reason.cited())),
-            action if action.demands(Requirements::CONFIRM) => {
-                self.origin.followed("a person was asked");
-                let confirmed = self.confirm(request, judgement.as_ref(), verdict.remember, errand, account).await;
-                let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
-                confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", reason.cited())))
-            }
-            Action::Require(_) => Ok(()),
+        let Action::Require(demanded) = verdict.action else { return Err(Refused(reason.cited())) };
+        let demands =
+            Demands { touch: demanded.contains(Requirements::TOUCH), pin: demanded.contains(Requirements::PIN) };
+        // Before anybody is asked: nobody's yes could make up for it.
+        if let Err(cannot) = identity.signer.can_demand(demands) {
+            return Err(Refused(format!("{} are demanded, and {cannot} ({})", verdict.action, reason.cited())));
         }
-    }
-
-    fn asked<'b>(&self, judgement: Option<&Judgement>, payload: &Payload<'b>) -> Asked<'b> {
-        Asked {
-            key: KeyFacts { fingerprint: "", comment: "", uri: None },
-            origin: judgement.map_or(Origin::Unknown, |judgement| judgement.origin),
-            kind: kind(payload),
-            hosts: &[],
-            user: None,
-            via: &[],
-            hops: self.origin.binds().list().iter().filter(|bind| bind.is_forwarding()).count(),
-            namespace: None,
-            program: None,
-            parents: &[],
-            listener: None,
+        self.agent.rates().serve(&verdict, description.asked().key.fingerprint, clock::now())?;
+        if demanded.contains(Requirements::CONFIRM) {
+            self.origin.followed("a person was asked");
+            let confirmed = self.confirm(request, judgement.as_ref(), verdict.remember, errand, account).await;
+            let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
+            confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", reason.cited())))?;
+        } else if demanded.contains(Requirements::NOTIFY) {
+            self.agent
+                .consent
+                .notify(&question::notice(judgement.as_ref(), &errand.purpose, &identity.comment), errand);
         }
+        Ok(demands)
     }
 
     /// The identity that a blob names; a client that knows its key from a file may ask before the tokens have shown theirs.
     async fn find(&self, key: &[u8]) -> Option<Arc<Identity>> {
         self.agent.residents.refresh(&self.agent.keyring, &self.agent.fido);
         self.agent.providers.look_for(|| self.agent.keyring().find(key, clock::now())).await
-    }
-}
-
-const fn kind(payload: &Payload<'_>) -> Kind {
-    match payload {
-        Payload::Login(_) => Kind::Login,
-        Payload::BoundLogin { .. } => Kind::BoundLogin,
-        Payload::SshSig { .. } => Kind::SshSig,
-        Payload::Certificate(_) => Kind::Certificate,
-        Payload::Sudo(_) => Kind::Sudo,
-        Payload::HostKex { .. } => Kind::HostKex,
-        Payload::Raw => Kind::Raw,
     }
 }
 

@@ -10,13 +10,14 @@ use secrecy::ExposeSecret as _;
 
 use super::link::Link;
 use super::pin::{Pin, PinPrompt, PinQuestion, TriesLeft};
-use super::{BoxFuture, Place, SignError, Signer};
+use super::{BoxFuture, CannotDemand, Place, SignError, Signer};
+use crate::crypto::fingerprint::FingerprintHash;
 use crate::crypto::verify::Verifier;
-use crate::errand::Errand;
+use crate::errand::{Demands, Errand};
 use crate::ipc::{Answer, Assertion, Call, FaultKind, ModuleFault, SecretOctets};
 use crate::protocol::Malformed;
 use crate::protocol::private_key::{PrivateKey, Secret};
-use crate::protocol::public_key::{Curve, KeyMaterial};
+use crate::protocol::public_key::{Curve, KeyMaterial, PublicKey};
 use crate::protocol::signature::{SignatureAlgorithm, Wanted};
 use crate::protocol::wire::Put as _;
 
@@ -24,6 +25,8 @@ use crate::protocol::wire::Put as _;
 const TOUCH_DEADLINE: Duration = Duration::from_secs(120);
 /// `SSH_SK_USER_PRESENCE_REQD` (OpenSSH PROTOCOL.u2f).
 const USER_PRESENCE: u8 = 1;
+/// `SSH_SK_USER_VERIFICATION_REQD` (OpenSSH PROTOCOL.u2f).
+const USER_VERIFICATION: u8 = 4;
 
 /// A key that lives on a security key.
 pub struct SecurityKey {
@@ -44,7 +47,7 @@ pub trait TouchNotice: Send + Sync {
     fn show(&self, text: &str, errand: &Errand) -> Box<dyn Send>;
 
     /// Whether a notice can be seen at all, so that waiting for what it says makes sense.
-    fn reaches_a_person(&self) -> bool;
+    fn reaches_a_person<'a>(&'a self, errand: &'a Errand) -> BoxFuture<'a, bool>;
 }
 
 impl SecurityKey {
@@ -88,17 +91,27 @@ impl SecurityKey {
             data: data.to_vec(),
             application: self.application.clone(),
             handle: self.handle.clone(),
-            flags: self.flags,
+            flags: self.flags_for(errand),
             pin: pin.map(|pin| SecretOctets(pin.expose_secret().to_vec().into())),
         });
-        let _notice = (self.flags & USER_PRESENCE != 0)
-            .then(|| self.notices.show(&format!("Confirm user presence for key {}", self.comment), errand));
+        let _notice =
+            (self.flags_for(errand) & USER_PRESENCE != 0).then(|| self.notices.show(&self.touch_text(), errand));
         Ok(link.call(&call, TOUCH_DEADLINE).await?)
     }
 
+    /// As stock has it, and which of several keys people call it.
+    fn touch_text(&self) -> String {
+        let fingerprint = FingerprintHash::Sha256.of(&PublicKey::from_material(self.public.clone()));
+        let name = if self.comment.is_empty() { String::new() } else { format!(" ({})", self.comment) };
+        format!("Confirm user presence for key {} {fingerprint}{name}", self.public.short_name())
+    }
+
     async fn compute(&self, data: &[u8], errand: &Errand) -> Result<Vec<u8>, SignError> {
-        let mut answer = self.assertion(data, None, errand).await?;
-        if let Answer::Failed(ModuleFault { kind: FaultKind::NotLoggedIn, .. }) = answer {
+        let mut answer = match errand.demands.pin {
+            true => None,
+            false => Some(self.assertion(data, None, errand).await?),
+        };
+        if matches!(answer, None | Some(Answer::Failed(ModuleFault { kind: FaultKind::NotLoggedIn, .. }))) {
             // Asked once: a second wrong PIN in a row has to be the user's own decision.
             let question = PinQuestion {
                 token: "security key".to_owned(),
@@ -109,19 +122,29 @@ impl SecurityKey {
                 errand: errand.clone(),
             };
             let pin = self.prompt.ask(question).await?;
-            answer = self.assertion(data, Some(&pin), errand).await?;
+            answer = Some(self.assertion(data, Some(&pin), errand).await?);
         }
+        let demanded = flags_of(errand.demands);
         let fail = |reason: String| SignError::SecurityKey { provider: self.provider.display().to_string(), reason };
         match answer {
-            Answer::Assertion { raw, flags, counter } => {
+            // What the authenticator did it signs, by the same bits: CTAP 2.1 section 6.1.
+            Some(Answer::Assertion { flags, .. }) if flags & demanded != demanded => Err(fail(
+                "it signed without the touch or the PIN that was demanded of it; nothing was passed on".to_owned(),
+            )),
+            Some(Answer::Assertion { raw, flags, counter }) => {
                 let signature = security_key_blob(&self.public, &raw, flags, counter);
                 let verified = self.verifier.verify_blob(data, &signature);
                 verified.map_err(|_| fail("its signature does not verify, and was not passed on".to_owned()))?;
                 Ok(signature)
             }
-            Answer::Failed(fault) => Err(fail(fault.text)),
+            Some(Answer::Failed(fault)) => Err(fail(fault.text)),
             _ => Err(fail("the worker answered another call".to_owned())),
         }
+    }
+
+    /// What the key was made to demand, and what the errand demands on top.
+    fn flags_for(&self, errand: &Errand) -> u8 {
+        self.flags | flags_of(errand.demands)
     }
 }
 
@@ -149,6 +172,14 @@ impl Signer for SecurityKey {
         Box::pin(self.compute(data, errand))
     }
 
+    fn demands(&self) -> Demands {
+        Demands { touch: self.flags & USER_PRESENCE != 0, pin: self.flags & USER_VERIFICATION != 0 }
+    }
+
+    fn can_demand(&self, _: Demands) -> Result<(), CannotDemand> {
+        Ok(())
+    }
+
     fn place(&self) -> Place {
         Place {
             token: "security key".to_owned(),
@@ -157,4 +188,11 @@ impl Signer for SecurityKey {
             ..Place::default()
         }
     }
+}
+
+/// The flags of a request for an assertion that demand this (OpenSSH PROTOCOL.u2f).
+pub(super) const fn flags_of(demands: Demands) -> u8 {
+    let touch = if demands.touch { USER_PRESENCE } else { 0 };
+    let pin = if demands.pin { USER_VERIFICATION } else { 0 };
+    touch | pin
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 pub use link::SUBCOMMAND;
 
-use crate::errand::Errand;
+use crate::errand::{Demands, Errand};
 use crate::protocol::signature::{NoAlgorithm, Wanted};
 
 /// A future that a trait object returns.
@@ -34,6 +34,25 @@ pub trait Signer: Send + Sync {
         errand: &'a Errand,
     ) -> BoxFuture<'a, Result<Vec<u8>, SignError>>;
 
+    /// What the key's device demands by itself.
+    fn demands(&self) -> Demands {
+        Demands::default()
+    }
+
+    /// Whether [`Self::sign`] can see to it that this is demanded. What comes back otherwise says why not.
+    ///
+    /// # Errors
+    /// It cannot.
+    fn can_demand(&self, demands: Demands) -> Result<(), CannotDemand> {
+        match demands {
+            Demands { touch: true, .. } => {
+                Err(CannotDemand("the key is not on a device that could be told to wait for a touch"))
+            }
+            Demands { pin: true, .. } => Err(CannotDemand("the key has no PIN that could be asked for")),
+            Demands { .. } => Ok(()),
+        }
+    }
+
     /// Whether the key can be had at all: a token may be gone, and its keys are not offered then.
     fn is_there(&self) -> bool {
         true
@@ -42,6 +61,15 @@ pub trait Signer: Send + Sync {
     /// Where the key lives and how it is, for people.
     fn place(&self) -> Place;
 }
+
+/// Why a key's device cannot be made to demand something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CannotDemand(pub &'static str);
+/// Whoever talks to people on behalf of keys.
+pub trait People: pin::PinPrompt + middleware::TouchNotice {}
+
+impl<T: pin::PinPrompt + middleware::TouchNotice> People for T {}
 
 /// Where a key lives, as `hardkey list` shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, serde::Deserialize)]

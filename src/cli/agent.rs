@@ -147,6 +147,9 @@ pub(super) fn run(arguments: Arguments, mode: Mode) -> Result<ExitCode, Failure>
         _ => return Err(Failure::fatal("-P option already specified".to_owned())),
     };
     let config = arguments.config.as_deref().or(extras.config.as_deref());
+    let file = Config::path(config).or_else(Config::usual_path);
+    let config_file =
+        file.map(std::path::absolute).transpose().map_err(|error| format!("the configuration's path: {error}"))?;
     let config = Config::find(config).map_err(|error| error.to_string())?;
     let place = match arguments.socket {
         Some(path) => Place::At(path),
@@ -169,6 +172,8 @@ pub(super) fn run(arguments: Arguments, mode: Mode) -> Result<ExitCode, Failure>
             websafe: extras.websafe,
         },
         config,
+        config_file,
+        reloads: mode == Mode::Hardkey,
         pin: pin_source(arguments.pin_file, arguments.pin_fd)?,
         discover: mode == Mode::Hardkey,
         command: arguments.command,

@@ -9,8 +9,10 @@ use crate::agent::Providers;
 use crate::agent::command::specs;
 use crate::agent::inventory::Entry;
 use crate::backend::BoxFuture;
+use crate::backend::middleware::TouchNotice;
 use crate::backend::pin::{Pin, PinError, PinPrompt, PinQuestion, PinSource};
 use crate::config::Config;
+use crate::errand::Errand;
 use crate::keyring::Keyring;
 use crate::pattern::PatternList;
 use crate::protocol::request::{EXTENSION, INVENTORY};
@@ -102,6 +104,16 @@ fn look(config: Option<&Path>) -> Result<Vec<Entry>, String> {
 
 /// Looking asks nobody.
 struct Nobody;
+
+impl TouchNotice for Nobody {
+    fn show(&self, _text: &str, _errand: &Errand) -> Box<dyn Send> {
+        Box::new(())
+    }
+
+    fn reaches_a_person<'a>(&'a self, _errand: &'a Errand) -> BoxFuture<'a, bool> {
+        Box::pin(async { false })
+    }
+}
 
 impl PinPrompt for Nobody {
     fn ask(&self, question: PinQuestion) -> BoxFuture<'_, Result<Pin, PinError>> {

@@ -23,7 +23,7 @@ pub(super) fn explain(described: &Described) -> Result<String, String> {
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let (trust, _missing) = Trust::usual();
+    let (trust, _missing) = Trust::usual(&config.trust.ssh());
     let supposition = runtime.block_on(suppose(&supposed, &trust)).map_err(|unknown| unknown.to_string())?;
     Ok(told(&supposed, &supposition, key.as_ref(), config.preset))
 }

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::backend;
-use crate::consent::pinentry;
+use crate::consent::minder;
 
 /// An SSH agent for keys that live in hardware
 #[derive(Parser)]
@@ -48,9 +48,6 @@ enum Command {
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
     #[command(hide = true)]
     Worker,
-    /// Show one dialog for the agent (started by the agent)
-    #[command(hide = true)]
-    Prompt,
 }
 
 /// Runs the program. Called through a link named `ssh-agent` it is ssh-agent.
@@ -62,7 +59,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     // The hidden ones first: a worker starts in a millisecond, without building a command line it does not need.
     let outcome = match arguments.get(1).and_then(|word| word.to_str()) {
         Some(backend::SUBCOMMAND) if arguments.len() == 2 => crate::worker::run().map_err(|error| error.to_string()),
-        Some(pinentry::SUBCOMMAND) if arguments.len() == 2 => pinentry::serve().map_err(|error| error.to_string()),
+        Some(minder::SUBCOMMAND) => {
+            return report("hardkey", minder::mind(&arguments[2..]).map_err(|error| error.to_string().into()));
+        }
         _ => return run(arguments),
     };
     report("hardkey", outcome.map(|()| ExitCode::SUCCESS).map_err(Failure::from))
@@ -89,7 +88,6 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
         Command::Fido(arguments) => fido::run(arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
-        Command::Prompt => pinentry::serve().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };
     report("hardkey", outcome)
 }

@@ -1,39 +1,52 @@
-//! Asking people: the queue, and the programs that show the question.
+//! Asking people: the queue of questions, and the programs and places that show them.
 //!
-//! One dialog at a time; the others wait and vanish with their cause. Only an explicit yes is a yes: a dialog that cannot be shown, times
-//! out, crashes or answers nonsense is a no. Never sees a key or a token.
+//! One dialog at a time on each screen; the others wait and vanish with their cause. Only an explicit yes is a yes: a dialog that cannot be
+//! shown, times out, crashes or answers nonsense is a no. Never sees a key or a token.
 
 pub mod approvals;
 mod askpass;
+mod assuan;
+mod bus;
 pub mod dialog;
-pub mod pinentry;
+mod front;
+mod group;
+pub mod minder;
+mod notice;
+mod notification;
+mod patience;
+mod pinentry;
+mod queue;
+mod seat;
+mod terminal;
+mod view;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::backend::BoxFuture;
-use crate::backend::middleware::TouchNotice;
 use crate::backend::pin::{Pin, PinError, PinPrompt, PinQuestion, TriesLeft};
+use crate::clock;
 use crate::errand::Errand;
-use askpass::Askpass;
 pub use dialog::{Allowed, Dialog};
-use pinentry::Pinentry;
+use front::{Choice, Kind, Programs};
+use patience::Patience;
+use queue::Queue;
+use seat::{Own, Seat};
+use view::{ARMED_AFTER, Broken, Reply, View};
 
 /// How long a dialog stays open when the configuration does not say.
 pub const DIALOG_TIMEOUT: Duration = Duration::from_secs(60);
+/// A yes that comes too fast this often comes from no person.
+const MOST_SLIPS: usize = 3;
 
 /// How people are asked.
 pub struct Consent {
-    front: Result<Front, String>,
+    programs: Programs,
+    own: Own,
     timeout: Duration,
-    /// Held while a dialog is open.
-    screen: tokio::sync::Mutex<()>,
-}
-
-enum Front {
-    Askpass(Askpass),
-    Pinentry(Pinentry),
+    queue: Queue,
+    patience: Patience,
 }
 
 /// Why something was not allowed.
@@ -48,67 +61,50 @@ pub enum Refusal {
     /// No dialog could be shown.
     #[error("no dialog can be shown: {0}")]
     NoDialog(String),
+    /// The person has had enough of this source; for so long it is not shown.
+    #[error("it comes from where the last requests were denied, and is not shown; ask again in {} s", .0.as_secs())]
+    Muted(Duration),
+    /// The queue is full.
+    #[error("too many questions wait already; answer or deny them first")]
+    TooMany,
+    /// Each yes came before anybody could have read the question.
+    #[error("the dialog said yes {MOST_SLIPS} times within {} ms, so no person did", ARMED_AFTER.as_millis())]
+    TooFast,
 }
 
-/// What the environment at the agent's start says about dialogs.
+/// What the environment at the agent's start says about dialogs. Screens and terminals are looked for again at each question.
 #[derive(Debug, Clone, Default)]
 pub struct Surroundings {
-    /// `$DISPLAY` or `$WAYLAND_DISPLAY` is set.
-    pub display: bool,
     /// `$SSH_ASKPASS`
     pub askpass: Option<OsString>,
     /// `$SSH_ASKPASS_REQUIRE`
     pub askpass_require: Option<OsString>,
-    /// The terminal that the agent was started on, and its type.
-    pub terminal: Option<(PathBuf, String)>,
+    own: Own,
 }
 
 impl Surroundings {
-    /// Reads them; to be called before standard input, output and error are redirected.
+    /// Reads them.
     pub fn read() -> Self {
         let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let terminal = rustix::termios::ttyname(rustix::stdio::stdin(), Vec::new())
-            .or_else(|_| rustix::termios::ttyname(rustix::stdio::stderr(), Vec::new()))
-            .ok()
-            .and_then(|name| name.into_string().ok())
-            .map(|name| (PathBuf::from(name), std::env::var("TERM").unwrap_or_default()));
-        Self {
-            display: set("DISPLAY").or_else(|| set("WAYLAND_DISPLAY")).is_some(),
-            askpass: set("SSH_ASKPASS"),
-            askpass_require: set("SSH_ASKPASS_REQUIRE"),
-            terminal,
-        }
+        Self { askpass: set("SSH_ASKPASS"), askpass_require: set("SSH_ASKPASS_REQUIRE"), own: Own::read() }
     }
 }
 
 impl Consent {
-    /// Chooses the front end: askpass where it is forced, else pinentry where it can draw, else askpass on a display, else none.
+    /// With the programs that the user named.
     pub fn new(surroundings: &Surroundings, pinentry: Option<PathBuf>, timeout: Duration) -> Self {
-        let askpass = || {
-            Askpass::new(
-                surroundings.askpass.as_ref().map_or_else(|| PathBuf::from("/usr/bin/ssh-askpass"), PathBuf::from),
-            )
-        };
-        let require = surroundings.askpass_require.as_deref().unwrap_or_default().to_ascii_lowercase();
-        let can_draw = surroundings.display || surroundings.terminal.is_some() || pinentry.is_some();
-        let front = if require == "force" {
-            Ok(Front::Askpass(askpass()))
-        } else if can_draw && let Some(program) = pinentry.or_else(pinentry::default_program) {
-            Ok(Front::Pinentry(Pinentry::new(program, surroundings.terminal.clone())))
-        } else if surroundings.display && require != "never" {
-            Ok(Front::Askpass(askpass()))
-        } else if surroundings.display || surroundings.terminal.is_some() {
-            Err("neither a pinentry program nor ssh-askpass is installed".to_owned())
-        } else {
-            Err("the agent was started without a terminal, DISPLAY, WAYLAND_DISPLAY or SSH_ASKPASS_REQUIRE=force"
-                .to_owned())
-        };
-        Self { front, timeout, screen: tokio::sync::Mutex::default() }
+        Self {
+            programs: Programs::new(surroundings, pinentry),
+            own: surroundings.own.clone(),
+            timeout,
+            queue: Queue::default(),
+            patience: Patience::default(),
+        }
     }
 
-    /// Whether there is any way to ask.
-    pub const fn can_ask(&self) -> bool {
-        self.front.is_ok()
+    /// Whether there is any way to ask about a request of this errand.
+    pub async fn can_ask(&self, errand: &Errand) -> bool {
+        !self.programs.choose(&Seat::find(errand, &self.own).await, Kind::Confirm).is_empty()
     }
 
     /// Asks whether something may be done. Dropping the future closes the dialog.
@@ -116,62 +112,128 @@ impl Consent {
     /// # Errors
     /// Anything but an explicit yes.
     pub async fn ask(&self, dialog: &Dialog) -> Result<Allowed, Refusal> {
-        let front = self.front.as_ref().map_err(|reason| Refusal::NoDialog(reason.clone()))?;
-        let _screen = self.screen.lock().await;
-        let answer = async {
-            match front {
-                Front::Askpass(askpass) => askpass.confirm(&dialog.text).await,
-                Front::Pinentry(pinentry) => pinentry.confirm(&dialog.text, self.timeout).await,
+        let source = dialog.source.as_ref();
+        self.patience.check(source, clock::now())?;
+        let _place = self.queue.enter(source)?;
+        match self.on_screens(&Question::Confirm(dialog), &dialog.errand).await? {
+            Answer::Reply(Reply::Allow(allowed)) => {
+                self.patience.allowed(source);
+                return Ok(allowed);
             }
-        };
-        let answer = tokio::time::timeout(self.timeout, answer).await;
-        answer.unwrap_or(Err(Refusal::TimedOut(self.timeout))).map(|()| Allowed::Once)
-    }
-
-    /// Tells the person that a key was used; nobody waits for it to be read. It shows where a dialog of this errand would, else in the log.
-    pub fn notify(&self, text: &str, _errand: &Errand) {
-        tracing::info!("{text}");
+            Answer::Reply(Reply::Mute) => self.patience.mute(source, clock::now()),
+            Answer::Reply(Reply::Deny) | Answer::Secret(_) => self.patience.denied(source, clock::now()),
+        }
+        Err(Refusal::Declined)
     }
 
     async fn pin(&self, question: &PinQuestion) -> Result<Pin, PinError> {
         let token = question.token.clone();
-        let no_prompt = |reason: String| PinError::NoPrompt { token: token.clone(), reason };
-        let front = self.front.as_ref().map_err(|reason| no_prompt(reason.clone()))?;
-        let _screen = self.screen.lock().await;
         let answer = async {
-            match front {
-                Front::Askpass(askpass) => askpass.secret(&pin_text(question)).await,
-                Front::Pinentry(pinentry) => pinentry.secret(&pin_text(question), self.timeout).await,
+            let _place = self.queue.enter(None)?;
+            self.on_screens(&Question::Secret(&pin_text(question)), &question.errand).await
+        };
+        match answer.await {
+            Ok(Answer::Secret(Some(pin))) => Ok(pin),
+            Ok(_) | Err(Refusal::Declined) => Err(PinError::Cancelled { token }),
+            Err(refusal) => Err(PinError::NoPrompt { token, reason: refusal.to_string() }),
+        }
+    }
+
+    /// Asks at the first place where that works.
+    async fn on_screens(&self, question: &Question<'_>, errand: &Errand) -> Result<Answer, Refusal> {
+        let seat = Seat::find(errand, &self.own).await;
+        let mut reasons = Vec::new();
+        for choice in self.programs.choose(&seat, question.kind()) {
+            let _turn = self.queue.turn(&choice.screen).await;
+            if let Question::Confirm(dialog) = question {
+                // Others of the same source may have been denied while this one waited.
+                self.patience.check(dialog.source.as_ref(), clock::now())?;
+            }
+            match self.show(&choice, question).await {
+                Ok(answer) => return Ok(answer),
+                Err(Failure::Refused(refusal)) => return Err(refusal),
+                Err(Failure::Broken(Broken(reason))) => {
+                    tracing::warn!("a dialog could not be shown: {reason}");
+                    reasons.push(reason);
+                }
+            }
+        }
+        match reasons.is_empty() {
+            true => Err(Refusal::NoDialog(self.programs.why_none(&seat).to_owned())),
+            false => Err(Refusal::NoDialog(reasons.join("; "))),
+        }
+    }
+
+    async fn show(&self, choice: &Choice, question: &Question<'_>) -> Result<Answer, Failure> {
+        let answer = async {
+            match question {
+                Question::Confirm(dialog) => self.confirm(choice, dialog).await.map(Answer::Reply),
+                Question::Secret(text) => Ok(Answer::Secret(choice.front.secret(text, self.timeout).await?)),
             }
         };
-        match tokio::time::timeout(self.timeout, answer).await {
-            Ok(Ok(pin)) => Ok(pin),
-            Ok(Err(Refusal::Declined)) => Err(PinError::Cancelled { token }),
-            Ok(Err(refusal)) => Err(no_prompt(refusal.to_string())),
-            Err(_) => Err(no_prompt(Refusal::TimedOut(self.timeout).to_string())),
-        }
+        // From here, because only now somebody can see it.
+        let answer = tokio::time::timeout(self.timeout, answer).await;
+        answer.unwrap_or(Err(Failure::Refused(Refusal::TimedOut(self.timeout))))
     }
-}
 
-impl TouchNotice for Consent {
-    fn show(&self, text: &str, _errand: &Errand) -> Box<dyn Send> {
-        match &self.front {
-            Ok(Front::Askpass(askpass)) => Box::new(askpass.notice(text)),
-            _ => {
-                tracing::info!("{text}");
-                Box::new(())
+    /// Shows a dialog, again if the answer cannot be meant.
+    async fn confirm(&self, choice: &Choice, dialog: &Dialog) -> Result<Reply, Failure> {
+        let mut view = View {
+            text: dialog.text.clone(),
+            offer: dialog.offer.as_ref().map(|offer| offer.label.clone()),
+            can_mute: dialog.source.is_some(),
+            time: self.timeout,
+        };
+        for slip in 0..MOST_SLIPS {
+            if slip == 1 {
+                view.text += "\n(Shown again: the first yes came faster than anybody reads.)";
             }
+            let (reply, shown) = choice.front.confirm(&view).await?;
+            if !matches!(reply, Reply::Allow(_)) || !choice.may_slip || shown.elapsed() >= ARMED_AFTER {
+                return Ok(reply);
+            }
+            tracing::info!("a yes within {} ms is taken for a slip; asking again", ARMED_AFTER.as_millis());
         }
-    }
-
-    fn reaches_a_person(&self) -> bool {
-        self.can_ask()
+        Err(Failure::Refused(Refusal::TooFast))
     }
 }
 
 impl PinPrompt for Consent {
     fn ask(&self, question: PinQuestion) -> BoxFuture<'_, Result<Pin, PinError>> {
         Box::pin(async move { self.pin(&question).await })
+    }
+}
+
+enum Question<'a> {
+    Confirm(&'a Dialog),
+    Secret(&'a str),
+}
+
+enum Answer {
+    Reply(Reply),
+    /// None when the person gave none.
+    Secret(Option<Pin>),
+}
+
+/// Why there is no answer from one place.
+enum Failure {
+    /// Another place may work.
+    Broken(Broken),
+    Refused(Refusal),
+}
+
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+impl Question<'_> {
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Confirm(_) => Kind::Confirm,
+            Self::Secret(_) => Kind::Secret,
+        }
     }
 }
 

@@ -1,207 +1,142 @@
-//! Dialogs by pinentry, in a helper process of their own.
-//!
-//! The `pinentry` crate blocks and gives no hold on its child, so this binary runs itself again (`hardkey prompt`) in a process group of
-//! its own: closing a dialog is ending that group.
+//! Dialogs by pinentry.
 
-use std::io::{self, Read as _, Write as _};
+use std::ffi::OsStr;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
-use ::pinentry::{ConfirmationDialog, PassphraseInput, unix};
-use rustix::process::{Pid, Signal};
-use secrecy::ExposeSecret as _;
-use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::Refusal;
+use super::assuan::{Assuan, Response, escape};
+use super::dialog::Allowed;
+use super::minder;
+use super::seat::{Desk, Tty};
+use super::view::{Broken, Reply, View};
 use crate::backend::pin::{MAX_PIN, Pin};
 
-/// The hidden subcommand that runs [`serve`].
-pub const SUBCOMMAND: &str = "prompt";
+/// `GPG_ERR_TIMEOUT`, `GPG_ERR_CANCELED`, `GPG_ERR_NOT_CONFIRMED`, `GPG_ERR_FULLY_CANCELED`
+const TIMEOUT: u16 = 62;
+const CANCELED: u16 = 99;
+const NOT_CONFIRMED: u16 = 114;
+const FULLY_CANCELED: u16 = 198;
 
-/// The crate panics on lines of a thousand octets, counted after it has escaped them.
-const LONGEST_LINE: usize = 900;
+/// The programs whose third button, and nothing else, is `GPG_ERR_NOT_CONFIRMED` when they have one: those of GnuPG. With others it may
+/// be any kind of no.
+const WITH_THIRD_BUTTON: [&str; 5] = ["curses", "gtk2", "gnome3", "qt", "qt5"];
 
-const ALLOWED: u8 = b'y';
-const DECLINED: u8 = b'n';
-const FAILED: u8 = b'!';
-
-/// A pinentry program and the terminal it may draw on.
+/// A pinentry program, and where it may draw.
 pub(super) struct Pinentry {
-    program: PathBuf,
-    terminal: Option<(PathBuf, String)>,
+    pub(super) program: PathBuf,
+    pub(super) desk: Desk,
+    pub(super) terminal: Option<Tty>,
 }
 
-/// What the helper is to ask.
-#[derive(Serialize, Deserialize)]
-struct Question {
-    program: PathBuf,
-    terminal: Option<(PathBuf, String)>,
-    text: String,
-    secret: bool,
-    seconds: u16,
+/// What the third button is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Third {
+    Absent,
+    Offer,
+    Mute,
 }
 
 /// The pinentry program of the system, if one is installed.
-pub fn default_program() -> Option<PathBuf> {
+pub(super) fn default_program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join("pinentry")).find(|program| program.is_file())
 }
 
 impl Pinentry {
-    pub(super) const fn new(program: PathBuf, terminal: Option<(PathBuf, String)>) -> Self {
-        Self { program, terminal }
-    }
-
-    pub(super) async fn confirm(&self, text: &str, timeout: Duration) -> Result<(), Refusal> {
-        self.ask(text, false, timeout).await.map(drop)
-    }
-
-    pub(super) async fn secret(&self, text: &str, timeout: Duration) -> Result<Pin, Refusal> {
-        let pin = self.ask(text, true, timeout).await?;
-        match pin.is_empty() {
-            true => Err(Refusal::Declined),
-            false => Ok(pin.to_vec().into()),
-        }
-    }
-
-    async fn ask(&self, text: &str, secret: bool, timeout: Duration) -> Result<Zeroizing<Vec<u8>>, Refusal> {
-        let fail = |error: io::Error| Refusal::NoDialog(format!("{}: {error}", self.program.display()));
-        let question = Question {
-            program: self.program.clone(),
-            terminal: self.terminal.clone(),
-            text: cut(text),
-            secret,
-            seconds: timeout.as_secs().try_into().unwrap_or(u16::MAX),
-        };
-        let question = postcard::to_stdvec(&question).map_err(|error| Refusal::NoDialog(error.to_string()))?;
-        let mut child = Command::new("/proc/self/exe")
-            .arg0("hardkey")
-            .arg(SUBCOMMAND)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(fail)?;
-        let _group = Group::of(&child);
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(&question).await.map_err(fail)?;
-        }
-        let mut answer = Zeroizing::new(Vec::with_capacity(2 + 4 * MAX_PIN));
-        if let Some(stdout) = child.stdout.take() {
-            stdout.take(1 + 4 * MAX_PIN as u64).read_to_end(&mut answer).await.map_err(fail)?;
-        }
-        match answer.split_first() {
-            Some((&ALLOWED, secret)) => Ok(Zeroizing::new(secret.to_vec())),
-            Some((&DECLINED, _)) => Err(Refusal::Declined),
-            Some((_, reason)) => {
-                Err(Refusal::NoDialog(format!("{}: {}", self.program.display(), crate::text::escape(reason))))
+    /// Asks for a yes or no; with the moment at which the dialog appeared.
+    pub(super) async fn confirm(&self, view: &View) -> Result<(Reply, Instant), Broken> {
+        let (mut server, flavour) = self.start(&view.text, view.time).await?;
+        let mut third = Third::Absent;
+        let mut buttons = vec![("SETOK", "Allow"), ("SETCANCEL", "Deny")];
+        if WITH_THIRD_BUTTON.contains(&flavour.as_str()) {
+            if let Some(offer) = &view.offer {
+                third = Third::Offer;
+                buttons.push(("SETNOTOK", offer));
+            } else if view.can_mute {
+                third = Third::Mute;
+                buttons.push(("SETNOTOK", "Deny and mute"));
             }
-            None => Err(Refusal::NoDialog(format!("{} ended without an answer", self.program.display()))),
+        }
+        for (command, label) in buttons {
+            // An underscore marks the key that presses the button.
+            self.set(&mut server, &format!("{command} {}", escape(&label.replace('_', "__")))).await?;
+        }
+        let shown = Instant::now();
+        let reply = match server.ask("CONFIRM").await.map_err(|fault| self.broken(&fault))? {
+            Response::Ok(_) => Reply::Allow(Allowed::Once),
+            Response::Err(NOT_CONFIRMED, _) => match third {
+                Third::Absent => Reply::Deny,
+                Third::Offer => Reply::Allow(Allowed::AsOffered),
+                Third::Mute => Reply::Mute,
+            },
+            Response::Err(code, text) => self.refused(code, &text).map(|()| Reply::Deny)?,
+        };
+        Ok((reply, shown))
+    }
+
+    /// Asks for a PIN; `None` when the person closed the dialog or left it empty.
+    pub(super) async fn secret(&self, text: &str, time: Duration) -> Result<Option<Pin>, Broken> {
+        let (mut server, _) = self.start(text, time).await?;
+        self.set(&mut server, "SETPROMPT PIN:").await?;
+        match server.ask("GETPIN").await.map_err(|fault| self.broken(&fault))? {
+            Response::Ok(pin) if pin.len() > MAX_PIN => Err(Broken::of("pinentry", "the PIN is too long")),
+            Response::Ok(pin) => {
+                Ok(Some(pin).filter(|pin| !pin.is_empty()).map(|pin: Zeroizing<Vec<u8>>| pin.to_vec().into()))
+            }
+            Response::Err(code, text) => self.refused(code, &text).map(|()| None),
         }
     }
-}
 
-/// The process group of a dialog; ended when dropped, so that no dialog outlives its cause.
-pub(super) struct Group(Option<Pid>);
-
-impl Group {
-    /// The group that a child was started to lead.
-    pub(super) fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| Pid::from_raw(id.cast_signed())))
+    /// Starts the program and tells it where and what to show; returns it with its flavour.
+    async fn start(&self, text: &str, time: Duration) -> Result<(Assuan, String), Broken> {
+        let mut command = minder::command(&self.program).map_err(|error| self.broken(&error))?;
+        self.desk.apply(&mut command);
+        command.env_remove("SSH_AUTH_SOCK");
+        let mut server = Assuan::start(&mut command).await.map_err(|fault| self.broken(&fault))?;
+        if let Some(terminal) = &self.terminal {
+            // Known to every pinentry; one that does not draw on terminals does not mind.
+            self.set(&mut server, &format!("OPTION ttyname={}", terminal.place.path.display())).await?;
+            self.set(&mut server, &format!("OPTION ttytype={}", terminal.kind)).await?;
+        }
+        if let Some(locale) = self.desk.locale().and_then(OsStr::to_str) {
+            self.set(&mut server, &format!("OPTION lc-ctype={locale}")).await?;
+        }
+        let flavour = match server.set("GETINFO flavor").await.map_err(|fault| self.broken(&fault))? {
+            Response::Ok(data) => String::from_utf8_lossy(&data).into_owned(),
+            Response::Err(..) => String::new(),
+        };
+        // It names the terminal library that it falls back to after a colon.
+        let flavour = flavour.split(':').next().unwrap_or_default().to_owned();
+        self.set(
+            &mut server,
+            &format!(
+                "SETTIMEOUT {}", // After the agent would have closed it itself.
+                time.as_secs().saturating_add(2).min(86_400)
+            ),
+        )
+        .await?;
+        self.set(&mut server, "SETTITLE hardkey").await?;
+        self.set(&mut server, &format!("SETDESC {}", escape(text))).await?;
+        Ok((server, flavour))
     }
-}
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // Gone already is as good. TERM first would let a dialog linger that ignores it.
-            let _ = rustix::process::kill_process_group(group, Signal::TERM);
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    /// An option that a program does not know is no reason not to use it.
+    async fn set(&self, server: &mut Assuan, line: &str) -> Result<(), Broken> {
+        server.set(line).await.map(drop).map_err(|fault| self.broken(&fault))
+    }
+
+    /// An answer that is a no, or a dialog that could not be shown.
+    fn refused(&self, code: u16, text: &str) -> Result<(), Broken> {
+        match code {
+            TIMEOUT | CANCELED | NOT_CONFIRMED | FULLY_CANCELED => Ok(()),
+            _ => Err(self.broken(&text)),
         }
     }
-}
 
-/// The helper: reads one question from standard input, shows it, writes the answer to standard output.
-///
-/// # Errors
-/// The agent went away.
-pub fn serve() -> io::Result<()> {
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
-    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
-    let mut question = Vec::new();
-    io::stdin().take(1 << 20).read_to_end(&mut question)?;
-    let question: Question = postcard::from_bytes(&question).map_err(io::Error::other)?;
-    let answer = match show(&question) {
-        Ok(Some(secret)) => {
-            let mut answer = Zeroizing::new(vec![ALLOWED]);
-            answer.reserve_exact(secret.len());
-            answer.extend_from_slice(&secret);
-            answer
-        }
-        Ok(None) => Zeroizing::new(vec![DECLINED]),
-        Err(reason) => Zeroizing::new([&[FAILED], reason.as_bytes()].concat()),
-    };
-    io::stdout().write_all(&answer)
-}
-
-/// `Ok(None)` is a no.
-fn show(question: &Question) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
-    let mut options = unix::Options::builder();
-    let terminal = question.terminal.as_ref().map(|(name, kind)| (name.to_string_lossy(), kind));
-    if let Some((name, kind)) = &terminal {
-        options = options.tty_name(name).tty_type(kind);
-    }
-    let options = options.build();
-    let missing = || "no such program".to_owned();
-    let result = if question.secret {
-        let mut dialog = PassphraseInput::with_binary(&question.program).ok_or_else(missing)?;
-        dialog.with_description(&question.text).with_prompt("PIN:").with_timeout(question.seconds);
-        dialog.with_unix_options(options);
-        dialog.interact().map(|pin| Some(Zeroizing::new(pin.expose_secret().as_bytes().to_vec())))
-    } else {
-        let mut dialog = ConfirmationDialog::with_binary(&question.program).ok_or_else(missing)?;
-        dialog.with_ok("Allow").with_cancel("Deny").with_timeout(question.seconds);
-        dialog.with_unix_options(options);
-        dialog.confirm(&question.text).map(|allowed| allowed.then(Zeroizing::default))
-    };
-    match result {
-        Ok(answer) => Ok(answer),
-        Err(::pinentry::Error::Cancelled | ::pinentry::Error::Timeout) => Ok(None),
-        // GPG_ERR_NOT_CONFIRMED
-        Err(::pinentry::Error::Gpg(error)) if error.code() == 114 => Ok(None),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Cuts a text such that it fits one line of the Assuan protocol, in which line breaks and percent signs take three octets.
-fn cut(text: &str) -> String {
-    let mut length = 0;
-    let cost = |character: char| if matches!(character, '%' | '\n' | '\r') { 3 } else { character.len_utf8() };
-    let end = text.char_indices().find(|(_, character)| {
-        length += cost(*character);
-        length > LONGEST_LINE
-    });
-    match end {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_of_any_kind_is_cut_to_fit() {
-        for character in ['a', '%', '\n', '鍵', '🔑'] {
-            let escaped = cut(&character.to_string().repeat(2000)).replace(['%', '\n'], "%25");
-            assert!((890..960).contains(&escaped.len()), "{character:?}: {}", escaped.len());
-        }
-        assert_eq!(cut("short"), "short");
+    fn broken(&self, fault: &dyn std::fmt::Display) -> Broken {
+        Broken::of(self.program.display(), fault)
     }
 }

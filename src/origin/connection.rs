@@ -16,8 +16,8 @@ use super::evidence::{Kind, Program, Request};
 use super::hosts::Hosts;
 use super::ledger::{Ledger, Place, Socket};
 use super::live::{Live, View};
-use super::peer::Peer;
-use super::proc::{Executable, Namespaces, ProcDir};
+use super::peer::{Peer, Process};
+use super::proc::{Executable, FileId, Namespaces, ProcDir};
 use super::server;
 use super::setup::{Asked, Configs};
 use super::trust::{Role, Trust, TrustedFile};
@@ -78,6 +78,11 @@ impl Assessor {
             own: ProcDir::own().and_then(|own| own.executable()),
             namespaces: ProcDir::own().and_then(|own| own.namespaces()),
         }
+    }
+
+    /// Tells which names hosts may have, since those that `known_hosts` has hashed can only be guessed: the ones that the user's rules name.
+    pub fn expect_hosts(&self, names: Vec<String>) {
+        self.hosts.expect(names);
     }
 
     /// Takes in a connection just accepted. To be called for every connection in the order of acceptance, also for those that
@@ -230,6 +235,26 @@ impl Connection {
     /// What is known of hosts.
     pub(super) fn hosts(&self) -> &Arc<Hosts> {
         &self.assessor.hosts
+    }
+
+    /// The process that asks, if its program is the file at its path as we see it: run by the same user, and in no container, in which a path
+    /// says nothing.
+    ///
+    /// # Errors
+    /// It is not, or may not be looked at.
+    pub fn process_here(&self) -> Result<&Process, Unknown> {
+        if self.peer.user != Some(self.assessor.user) {
+            return Err(Unknown::new("it runs as another user"));
+        }
+        let process = self.peer.process.as_ref().map_err(Clone::clone)?;
+        let executable = process.executable.as_ref().map_err(Clone::clone)?;
+        let here = rustix::fs::stat(&executable.path).ok().map(|stat| FileId::of(&stat));
+        let (theirs, ours) = (process.namespaces()?, self.assessor.namespaces.clone()?);
+        // Not the mount namespace: a service may have one of its own, and sees the same files for all that.
+        match (theirs.user, theirs.pid) == (ours.user, ours.pid) && here == Some(executable.file) {
+            true => Ok(process),
+            false => Err(Unknown::new("it runs in a container or another namespace, or its program was replaced")),
+        }
     }
 
     /// Whether requests on this connection are forwarded by what is known without looking further: by the listener, or by a bind that says

@@ -23,6 +23,7 @@ pub struct Hosts {
     names: Remembered<(Vec<PathBuf>, String, Vec<String>), Vec<KnownName>>,
     configured: Remembered<PathBuf, Vec<String>>,
     met: Mutex<IndexMap<Vec<u8>, Vec<String>>>,
+    expected: Mutex<Vec<String>>,
 }
 
 impl Hosts {
@@ -41,6 +42,7 @@ impl Hosts {
         let mut all = candidates.to_vec();
         all.extend(self.met().values().flatten().cloned());
         all.extend(self.configured());
+        all.extend(self.expected().iter().cloned());
         all.sort();
         all.dedup();
         let look = |all: &[String]| known_hosts::names_of(files, key, all, SystemTime::now());
@@ -61,6 +63,15 @@ impl Hosts {
             met.shift_remove_index(0);
         }
         met.insert(key.to_vec(), names);
+    }
+
+    /// Takes these names for candidates from now on.
+    pub(crate) fn expect(&self, names: Vec<String>) {
+        *self.expected() = names;
+    }
+
+    fn expected(&self) -> MutexGuard<'_, Vec<String>> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the user's own `ssh` called this host when it logged in.

@@ -12,6 +12,7 @@ pub mod destination;
 pub mod effective_config;
 pub mod evidence;
 pub mod facts;
+pub mod glimpse;
 pub mod host_pattern;
 pub mod hosts;
 pub mod known_hosts;

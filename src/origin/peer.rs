@@ -291,7 +291,7 @@ impl Process {
 }
 
 impl Environment {
-    fn parse(strings: Vec<OsString>) -> Self {
+    pub(super) fn parse(strings: Vec<OsString>) -> Self {
         let split = |string: OsString| {
             let octets = string.as_bytes();
             let equals = octets.iter().position(|octet| *octet == b'=')?;
@@ -369,7 +369,7 @@ fn ticks(count: u64) -> Duration {
 }
 
 /// Names a terminal by its device number; numbers as in the kernel's list of allocated devices.
-fn terminal_name(device: u32) -> String {
+pub(super) fn terminal_name(device: u32) -> String {
     let major = (device >> 8) & 0xfff;
     let minor = (device & 0xff) | ((device >> 12) & 0xfff00);
     match major {

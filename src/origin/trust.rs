@@ -78,14 +78,14 @@ pub struct TrustedFile {
 }
 
 impl Trust {
-    /// Opens the programs of OpenSSH where packages put them; its server for root only, whom alone it serves. See [`open`](Self::open).
+    /// Opens the programs that are `ssh`, and the others of OpenSSH where packages put them; its server for root only, whom alone it serves. See [`open`](Self::open).
     #[must_use]
-    pub fn usual() -> (Self, Vec<Unknown>) {
+    pub fn usual(ssh: &[PathBuf]) -> (Self, Vec<Unknown>) {
         let mut tools = vec!["/usr/bin/ssh-keygen".into(), "/usr/bin/ssh-add".into()];
         if rustix::process::getuid().is_root() {
             tools.extend(server::PROGRAMS.map(PathBuf::from).into_iter().filter(|program| program.exists()));
         }
-        Self::open(&["/usr/bin/ssh".into()], &tools)
+        Self::open(ssh, &tools)
     }
 
     /// Opens the programs. What is missing or not to be trusted is left out and told, one sentence each; should it appear

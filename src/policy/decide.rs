@@ -16,7 +16,7 @@ use crate::origin::classify::Origin;
 pub const LONGEST_FORWARDED_APPROVAL: Duration = Duration::from_secs(600);
 
 /// Everything that is decided by: a preset, what the user has written, and what the administrator has.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// The rules below everything.
     pub(super) preset: Preset,
@@ -61,6 +61,17 @@ pub struct KeyPolicy {
     pub rules: Vec<Rule>,
 }
 
+/// How far the connection that asks for a list has got.
+#[derive(Debug, Clone, Copy)]
+pub enum Sight<'a> {
+    /// It begins here, and leads nowhere yet.
+    Here,
+    /// It is bound to a login at a host with these names.
+    At(&'a [String]),
+    /// It is forwarded, and nobody knows where to.
+    Beyond,
+}
+
 /// The rules of the machine's administrator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Administrator {
@@ -81,6 +92,13 @@ pub struct KeyLimits {
     pub token: Requirements,
 }
 
+/// The strict preset.
+impl Default for Policy {
+    fn default() -> Self {
+        Self::new(Preset::default())
+    }
+}
+
 impl Policy {
     /// A preset without any rules on top.
     #[must_use]
@@ -95,6 +113,12 @@ impl Policy {
             silent_forwarding: false,
             administrator: Administrator::Rules(Vec::new()),
         }
+    }
+
+    /// The same with the administrator's part.
+    #[must_use]
+    pub fn with_administrator(self, administrator: Administrator) -> Self {
+        Self { administrator, ..self }
     }
 
     /// The preset it stands on.
@@ -148,6 +172,43 @@ impl Policy {
         let keys = self.keys.iter().flat_map(|key| &key.rules);
         let processes = self.processes.iter().map(|process| &process.rule);
         keys.chain(&self.rules).chain(&self.defaults).chain(processes).chain(administrators.iter().flatten())
+    }
+
+    /// The names of hosts that rules spell out.
+    #[must_use]
+    pub fn host_names(&self) -> Vec<String> {
+        let named = |rule: &Rule| {
+            let patterns = rule.when.hosts.iter().chain(&rule.when.via);
+            patterns.flat_map(|patterns| patterns.literals().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let sections = self.keys.iter().filter_map(|section| section.hosts.as_ref());
+        let mut names: Vec<String> = self.written_rules().flat_map(named).collect();
+        names.extend(sections.flat_map(|hosts| hosts.literals().map(str::to_owned)));
+        names
+    }
+
+    /// Whether a key is shown to a connection that is as far as this on its way.
+    #[must_use]
+    pub fn shows(&self, key: &KeyFacts<'_>, sight: Sight<'_>) -> bool {
+        self.sections(key).all(|section| match (&section.hosts, sight) {
+            (None, _) | (_, Sight::Here) => true,
+            (Some(hosts), Sight::At(names)) => hosts.matches(names, None) || section.is_for_more_than_logins(),
+            (Some(_), Sight::Beyond) => section.is_for_more_than_logins(),
+        })
+    }
+
+    /// Whether forwarded requests for this key may be served with nobody to ask.
+    #[must_use]
+    pub fn may_pass_silently(&self, key: &KeyFacts<'_>) -> bool {
+        let own = self.sections(key).flat_map(|section| &section.rules);
+        let global = self.rules.iter().filter(|rule| rule.when.key.as_ref().is_some_and(|own| own.matches(key)));
+        self.silent_forwarding && own.chain(global).any(|rule| self.may_silence(rule))
+    }
+
+    /// Whether keys are listed by what the policy says of them.
+    #[must_use]
+    pub fn sorts_keys(&self) -> bool {
+        self.silent_forwarding || self.keys.iter().any(|section| section.hosts.is_some())
     }
 
     fn sections<'a>(&'a self, key: &'a KeyFacts<'_>) -> impl Iterator<Item = &'a KeyPolicy> {
@@ -256,8 +317,12 @@ impl KeyPolicy {
         }
     }
 
+    fn is_for_more_than_logins(&self) -> bool {
+        Kind::ALL.into_iter().any(|kind| !kind.is_login() && self.mentions(kind))
+    }
+
     /// Whether one of the key's rules names this kind of request.
-    pub(super) fn mentions(&self, kind: Kind) -> bool {
+    fn mentions(&self, kind: Kind) -> bool {
         self.rules.iter().any(|rule| rule.when.kinds.as_ref().is_some_and(|kinds| kinds.contains(&kind)))
     }
 }

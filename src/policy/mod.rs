@@ -9,15 +9,17 @@ mod hosts;
 mod management;
 pub mod matcher;
 mod preset;
+mod rate;
 mod requirements;
 mod rule;
 mod verdict;
 pub mod websafe;
 
-pub use decide::{Administrator, KeyLimits, KeyPolicy, LONGEST_FORWARDED_APPROVAL, Policy, ProcessRule};
+pub use decide::{Administrator, KeyLimits, KeyPolicy, LONGEST_FORWARDED_APPROVAL, Policy, ProcessRule, Sight};
 pub use hosts::HostList;
 pub use management::{NotManager, decide_list, decide_management};
 pub use preset::{FORWARDED, Preset};
+pub use rate::{Rates, TooOften};
 pub use requirements::{Action, Requirements};
 pub use rule::{Cache, Place, Rate, Rule};
 pub use verdict::{Part, Remember, Scope, Source, Verdict};

@@ -37,6 +37,13 @@ impl Requirements {
         Self::NAMES.iter().find(|(own, _)| *own == name).map(|(_, requirement)| *requirement)
     }
 
+    /// What a device demands.
+    #[must_use]
+    pub const fn of(touch: bool, pin: bool) -> Self {
+        let touch = if touch { Self::TOUCH } else { Self::NONE };
+        touch.union(if pin { Self::PIN } else { Self::NONE })
+    }
+
     /// What either set demands.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {

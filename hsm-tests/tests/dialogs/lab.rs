@@ -25,8 +25,20 @@ impl Lab {
     pub(crate) fn new() -> Self {
         let home = Home::new();
         let pinentry = Pinentry::new(&home, &[Answer::Ok; 40]);
+        Self::with(home, pinentry, "")
+    }
+
+    /// With a person who presses the button for a longer yes wherever there is one, and further lines of configuration.
+    pub(crate) fn of_the_generous(lines: &str) -> Self {
+        let home = Home::new();
+        let pinentry = Pinentry::new(&home, &[]);
+        home.program("pinentry/pinentry", include_str!("generous.sh"));
+        Self::with(home, pinentry, lines)
+    }
+
+    fn with(home: Home, pinentry: Pinentry, lines: &str) -> Self {
         let [work, careful, carried] = ["work", "careful", "carried"].map(|name| KeyFile::new(&home, name));
-        let agent = Agent::with(&home).pinentry(&pinentry).start();
+        let agent = Agent::with(&home).pinentry(&pinentry).line(lines).start();
         agent.ssh_add(["-q"]).arg(work.path()).run().succeeds();
         agent.ssh_add(["-q", "-c"]).arg(careful.path()).run().succeeds();
         home.directory("public");

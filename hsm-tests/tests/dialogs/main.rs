@@ -2,6 +2,7 @@
 //!
 //! `HARDKEY_GOLDEN=write` writes the files in `tests/golden` anew; look at the difference before you commit it.
 
+mod approvals;
 mod lab;
 
 use std::fs;

@@ -281,6 +281,12 @@ pub(super) fn first_hop(facts: &Facts) -> Option<String> {
     facts.hops.first().map(|hop| host(&hop.host))
 }
 
+/// What is told when nobody is asked.
+pub(super) fn notice(judgement: Option<&Judgement>, purpose: &str, comment: &[u8]) -> String {
+    let origin = judgement.map_or_else(String::new, |judgement| format!("{}: ", judgement.origin));
+    format!("{origin}{purpose} with key {}", field(comment))
+}
+
 /// What stock ssh-agent asks: the words that people and programs who switch over know.
 pub(super) fn stock(payload: &Payload<'_>, is_restricted: bool, comment: &[u8], fingerprint: &str) -> String {
     let mut question = format!("Allow use of key {}?\nKey fingerprint {fingerprint}.", text::excerpt(comment));

@@ -57,7 +57,7 @@ pub(super) async fn holders(key: &Handle, helpers: &Helpers, errand: &Errand) ->
             unready_since = unready;
             looked_at = unready.is_none().then_some(plugged);
         }
-        if !helpers.notices.reaches_a_person() || Instant::now() >= end {
+        if Instant::now() >= end || !helpers.notices.reaches_a_person(errand).await {
             return Err(FidoError::NoDevice { key: key.comment.clone(), tried }.into());
         }
         notice.get_or_insert_with(|| {

@@ -9,11 +9,11 @@ use super::choose;
 use super::device::Devices;
 use super::error::FidoError;
 use super::session::Session;
-use crate::backend::middleware::{TouchNotice, security_key_blob};
+use crate::backend::middleware::{TouchNotice, flags_of, security_key_blob};
 use crate::backend::pin::{Pin, PinPrompt, PinQuestion, TriesLeft};
-use crate::backend::{BoxFuture, Place, SignError, Signer};
+use crate::backend::{BoxFuture, CannotDemand, Place, SignError, Signer};
 use crate::crypto::verify::Verifier;
-use crate::errand::Errand;
+use crate::errand::{Demands, Errand};
 use crate::ipc::SecretOctets;
 use crate::ipc::fido::{FidoAnswer, FidoAssertion, FidoCall, FidoCause, FidoFault};
 use crate::protocol::Malformed;
@@ -87,6 +87,11 @@ impl Handle {
         self.flags & USER_VERIFICATION != 0
     }
 
+    /// The same key with what is demanded on top of what it was made to demand.
+    fn demanding(&self, demands: Demands) -> Self {
+        Self { flags: self.flags | flags_of(demands), ..self.clone() }
+    }
+
     const fn wants_touch(&self) -> bool {
         self.flags & USER_PRESENCE != 0
     }
@@ -124,47 +129,53 @@ impl FidoKey {
         Ok(Self { key, verifier, helpers })
     }
 
-    async fn compute(&self, data: &[u8], errand: &Errand) -> Result<Vec<u8>, SignError> {
-        let mut sessions = choose::holders(&self.key, &self.helpers, errand).await?;
-        let touch = Touch::new(&self.key, &self.helpers, errand);
-        let wants_person = |session: &Session| self.key.wants_verification() || session.abilities().always_verify;
+    async fn compute(&self, key: &Handle, data: &[u8], errand: &Errand) -> Result<Vec<u8>, SignError> {
+        let mut sessions = choose::holders(key, &self.helpers, errand).await?;
+        let touch = Touch::new(key, &self.helpers, errand);
+        let wants_person = |session: &Session| key.wants_verification() || session.abilities().always_verify;
         if sessions.len() > 1 && sessions.iter().any(wants_person) {
-            sessions = vec![choose::by_touch(&self.key, &self.helpers, errand, sessions).await?];
+            sessions = vec![choose::by_touch(key, &self.helpers, errand, sessions).await?];
         }
         let (session, answer) = match sessions.pop() {
-            Some(session) if sessions.is_empty() => self.sign_on(session, data, &touch, errand).await?,
-            last => sign_on_first(&self.key, sessions.into_iter().chain(last), data, &touch).await?,
+            Some(session) if sessions.is_empty() => self.sign_on(key, session, data, &touch, errand).await?,
+            last => sign_on_first(key, sessions.into_iter().chain(last), data, &touch).await?,
         };
         let FidoAnswer::Assertion { raw, flags, counter } = answer else { return Err(session.nonsense().into()) };
-        let signature = security_key_blob(&self.key.public, &raw, flags, counter);
+        let demanded = flags_of(errand.demands);
+        // What the authenticator did it signs, by the same bits: CTAP 2.1 section 6.1.
+        if flags & demanded != demanded {
+            return Err(session.nonsense().into());
+        }
+        let signature = security_key_blob(&key.public, &raw, flags, counter);
         let device = session.device().name.clone();
         self.verifier.verify_blob(data, &signature).map_err(|_| FidoError::BadSignature { device })?;
-        self.helpers.devices.note_holder(&self.key.handle, session.device());
+        self.helpers.devices.note_holder(&key.handle, session.device());
         Ok(signature)
     }
 
     /// Signs on one device, with its PIN or finger where the key or the device wants that.
     async fn sign_on(
         &self,
+        key: &Handle,
         mut session: Session,
         data: &[u8],
         touch: &Touch,
         errand: &Errand,
     ) -> Result<(Session, FidoAnswer), SignError> {
-        let wanted = self.key.wants_verification() || session.abilities().always_verify;
+        let wanted = key.wants_verification() || session.abilities().always_verify;
         let verify = wanted && session.abilities().verification == Some(true);
         let mut pin = match wanted && !verify {
             true => Some(self.ask_pin(&session, errand).await?),
             false => None,
         };
-        let mut answer = session.call(assertion(&self.key, data, verify, pin.as_ref()), &mut touch.teller()).await;
+        let mut answer = session.call(assertion(key, data, verify, pin.as_ref()), &mut touch.teller()).await;
         if let (None, Err(SignError::Fido(error))) = (&pin, &answer)
             && let Some(status) = error.status()
             && (status == PIN_REQUIRED || verify && FINGER_REFUSED.contains(&status))
         {
             // Asked once: a second wrong PIN in a row has to be the user's own decision. A touch that was declined is a refusal.
             pin = Some(self.ask_pin(&session, errand).await?);
-            answer = session.call(assertion(&self.key, data, false, pin.as_ref()), &mut touch.teller()).await;
+            answer = session.call(assertion(key, data, false, pin.as_ref()), &mut touch.teller()).await;
         }
         Ok((session, answer?))
     }
@@ -202,7 +213,15 @@ impl Signer for FidoKey {
         _wanted: Wanted,
         errand: &'a Errand,
     ) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
-        Box::pin(self.compute(data, errand))
+        Box::pin(async move { self.compute(&self.key.demanding(errand.demands), data, errand).await })
+    }
+
+    fn demands(&self) -> Demands {
+        Demands { touch: self.key.wants_touch(), pin: self.key.wants_verification() }
+    }
+
+    fn can_demand(&self, _: Demands) -> Result<(), CannotDemand> {
+        Ok(())
     }
 
     fn place(&self) -> Place {

@@ -8,9 +8,9 @@ use aws_lc_rs::digest;
 use super::error::TokenError;
 use super::token::{Token, Work};
 use super::uri::Uri;
-use crate::backend::{BoxFuture, Place, SignError, Signer};
+use crate::backend::{BoxFuture, CannotDemand, Place, SignError, Signer};
 use crate::crypto::verify::Verifier;
-use crate::errand::Errand;
+use crate::errand::{Demands, Errand};
 use crate::ipc::{KeyName, KeySeen, Mechanism, TokenName};
 use crate::protocol::public_key::{Curve, PublicKey};
 use crate::protocol::signature::{SignatureAlgorithm, Wanted};
@@ -94,12 +94,27 @@ impl Signer for TokenKey {
     ) -> BoxFuture<'a, Result<Vec<u8>, SignError>> {
         Box::pin(async move {
             let algorithm = SignatureAlgorithm::choose(self.public.material(), wanted, data)?;
+            if errand.demands.pin {
+                self.token.ask_again(&self.label, errand).await?;
+            }
             let raw = self.compute(algorithm, data, errand).await?;
             self.verifier
                 .verify_raw(algorithm, data, &raw)
                 .map_err(|_| TokenError::WrongSignature { module: self.module.clone(), key: self.label.clone() })?;
             Ok(algorithm.encode(&raw))
         })
+    }
+
+    fn can_demand(&self, demands: Demands) -> Result<(), CannotDemand> {
+        if demands.touch {
+            return Err(CannotDemand(
+                "PKCS#11 has no way to make a token wait for a touch; set the touch policy of the key on the token itself",
+            ));
+        }
+        match demands.pin && !self.token.has_pin_to_type() {
+            true => Err(CannotDemand("the token has no PIN that is typed on this machine")),
+            false => Ok(()),
+        }
     }
 
     fn is_there(&self) -> bool {

@@ -8,6 +8,7 @@ pub mod error;
 mod key;
 mod pool;
 mod presence;
+mod silence;
 mod token;
 mod unlock;
 pub mod uri;
@@ -25,7 +26,8 @@ pub(super) use key::SHA1_INFO;
 pub use key::TokenKey;
 pub use token::Token;
 
-use super::pin::{PinError, PinPrompt, PinSource, RefusedPins};
+use super::People;
+use super::pin::{PinError, PinSource, RefusedPins};
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::ipc::{Answer, Call, KeyName, KeySeen, TokenName, TokenSeen};
 use crate::protocol::public_key::PublicKey;
@@ -100,7 +102,7 @@ impl Claimants {
 pub struct Module {
     spec: ModuleSpec,
     pool: Arc<Pool>,
-    prompt: Arc<dyn PinPrompt>,
+    prompt: Arc<dyn People>,
     refused: Arc<RefusedPins>,
     /// It had its first look at its tokens.
     looked: AtomicBool,
@@ -116,7 +118,7 @@ impl Module {
     /// Prepares a module; nothing is started yet. Its path is sent to `changes` whenever its keys are found to be others.
     pub fn new(
         spec: ModuleSpec,
-        prompt: Arc<dyn PinPrompt>,
+        prompt: Arc<dyn People>,
         refused: Arc<RefusedPins>,
         changes: UnboundedSender<PathBuf>,
     ) -> Arc<Self> {

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::Module;
 use super::error::TokenError;
 use super::pool::Lease;
+use super::silence::broken_by_notice;
 use super::unlock::PinState;
 use crate::backend::SignError;
 use crate::backend::pin::{Pin, PinError, PinSource, TriesLeft};
@@ -156,7 +157,8 @@ impl Token {
             let mut lease = module.pool.take().await?;
             let may_retry = lease.used_before && fresh_start_left;
             let (token, job) = (Arc::clone(self), Arc::clone(&work));
-            let outcome = tokio::spawn(async move { token.run(&mut lease, &job).await }).await;
+            let signing = tokio::spawn(async move { token.run(&mut lease, &job).await });
+            let outcome = broken_by_notice(signing, &*module.prompt, &self.label(), &work).await;
             match outcome.unwrap_or_else(|_| Err(Attempt::harmless(self.fault("the agent is ending".to_owned())))) {
                 Ok(signature) => return Ok(signature),
                 // A worker that was killed between two signatures, or has lost its token for good, is no reason to refuse one. What

@@ -95,6 +95,18 @@ impl Token {
         result
     }
 
+    /// Whether there is a PIN that a person types on this machine.
+    pub(super) fn has_pin_to_type(&self) -> bool {
+        self.seen(|seen| seen.login_required && !seen.protected_path)
+    }
+
+    /// Has a person type the PIN, also where one is known or comes from a file: for signatures for which the user's policy wants that. Where
+    /// the token accepted one before the two are compared, which costs no try.
+    pub(super) async fn ask_again(self: &Arc<Self>, key: &str, errand: &Errand) -> Result<(), SignError> {
+        let _asking = self.asking.lock().await;
+        self.ask(key, errand).await
+    }
+
     /// Gets a PIN from its source or a person and presents it.
     async fn obtain(self: &Arc<Self>, key: &str, errand: &Errand) -> Result<(), SignError> {
         let module = self.module()?;
@@ -111,6 +123,11 @@ impl Token {
             module.only_claimant(self)?;
             return self.present(Arc::new(pin), false).await;
         }
+        self.ask(key, errand).await
+    }
+
+    async fn ask(self: &Arc<Self>, key: &str, errand: &Errand) -> Result<(), SignError> {
+        let module = self.module()?;
         let question = PinQuestion {
             token: self.label(),
             serial: self.name().serial.clone(),

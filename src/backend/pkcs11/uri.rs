@@ -122,6 +122,11 @@ impl Uri {
             && self.slot.is_none()
     }
 
+    /// Whether the URI asks only for what [`Self::of_key`] says of a key.
+    pub fn can_name_keys(&self) -> bool {
+        self.manufacturer.is_none() && self.model.is_none() && self.slot.is_none() && self.module_path.is_none()
+    }
+
     /// The URI that selects one key on one token, however the slots are numbered.
     pub fn of_key(token: &TokenName, key: &KeySeen) -> Self {
         let filled = |octets: &[u8]| (!octets.is_empty()).then(|| octets.to_vec());

@@ -94,7 +94,7 @@ pub(crate) fn identities(reply: &[u8]) -> Result<Vec<(Vec<u8>, String)>> {
     (0..count).map(identity).collect()
 }
 
-/// Adds an Ed25519 key to an agent and returns it (RFC 9987 section 5.2.4).
+/// Adds an Ed25519 key to an agent and returns it (RFC 9987 section 5.2.3).
 ///
 /// # Errors
 ///

@@ -1,0 +1,382 @@
+//! Where and how people are asked: the real programs on real screens and terminals, and what happens when they are broken.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hsm_tests::{
+    Agent, AgentBuilder, Answer, Askpass, Background, Body, Client, FaultyToken, Home, Key, KeyFile, Module, Pinentry,
+    SOON, Token, is_alive, kill, until, until_some,
+};
+
+/// A key in the agent that is used with consent only.
+fn careful_key(home: &Home, agent: &Agent) -> KeyFile {
+    let key = KeyFile::new(home, "careful");
+    let request = Body::new(Client::ADD_CONSTRAINED).raw(&key.as_added()).raw(&[2]).bytes();
+    assert!(agent.client().succeeds(&request));
+    key
+}
+
+/// An agent that finds no dialog program by itself, and knows no screen.
+fn bare(home: &Home) -> AgentBuilder {
+    Agent::with(home).as_stock().env("PATH", home.path("bin")).env("SSH_ASKPASS", "/nonexistent/askpass")
+}
+
+#[test]
+fn a_yes_that_comes_before_anybody_could_read_is_asked_again() {
+    let home = Home::new();
+    let pinentry = Pinentry::new(&home, &[Answer::Slip, Answer::Ok]);
+    let agent = Agent::with(&home).as_stock().pinentry(&pinentry).start();
+    let key = careful_key(&home, &agent).public().blob();
+    assert!(agent.client().sign(&key, b"data", 0).is_some(), "{}", agent.log());
+    assert_eq!(pinentry.confirms_asked(), 2);
+    let texts = pinentry.descriptions();
+    assert!(!texts[0].contains("Shown again") && texts[1].contains("Shown again"), "{texts:?}");
+
+    pinentry.answers(&[Answer::Slip, Answer::Slip, Answer::Slip, Answer::Ok]);
+    assert!(agent.client().sign(&key, b"data", 0).is_none());
+    assert_eq!(pinentry.confirms_asked(), 5, "somebody who never reads is not asked for ever");
+}
+
+#[test]
+fn a_broken_pinentry_is_named_and_gives_way_to_what_works() {
+    let home = Home::new();
+    let askpass = home.program("works", "#!/bin/sh\n/bin/sleep 0.8\n");
+    let broken = [
+        ("missing", None, "No such file"),
+        ("crashes", Some("#!/bin/sh\nkill -9 $$\n"), "ended without an answer"),
+        ("talks", Some("#!/bin/sh\necho '<html>'\n"), "not Assuan"),
+        ("hangs", Some("#!/bin/sh\nexec /bin/sleep 100\n"), "did not answer within"),
+        (
+            "refuses",
+            Some("#!/bin/sh\necho OK\nwhile read -r line; do echo 'ERR 83918950 Inappropriate ioctl'; done\n"),
+            "Inappropriate",
+        ),
+        (
+            "dies",
+            Some("#!/bin/sh\necho OK\nwhile read -r w; do case $w in CONFIRM*) exit;; esac; echo OK; done\n"),
+            "ended",
+        ),
+    ];
+    for (name, script, complaint) in broken {
+        let program = script.map_or_else(|| home.path(name), |script| home.program(name, script));
+        let line = format!("pinentry = \"{}\"", program.display());
+        let agent = bare(&home).named(name).prompt(&line).start();
+        let key = KeyFile::new(&home, &format!("key-{name}"));
+        let request = Body::new(Client::ADD_CONSTRAINED).raw(&key.as_added()).raw(&[2]).bytes();
+        assert!(agent.client().succeeds(&request));
+        assert!(agent.client().sign(&key.public().blob(), b"data", 0).is_none(), "{name}: consent was assumed");
+        assert!(agent.log().contains(complaint), "{name}\n{}", agent.log());
+        drop(agent);
+
+        let agent = bare(&home)
+            .named(&format!("{name}-2"))
+            .prompt(&line)
+            .env("DISPLAY", ":77")
+            .env("SSH_ASKPASS", &askpass)
+            .start();
+        assert!(agent.client().succeeds(&request));
+        assert!(agent.client().sign(&key.public().blob(), b"data", 0).is_some(), "{name}\n{}", agent.log());
+    }
+}
+
+/// A program on a terminal that is kept by tmux.
+struct Pane<'a> {
+    home: &'a Home,
+}
+
+impl<'a> Pane<'a> {
+    /// Runs `ssh-add -T` for a key as the foreground job of a terminal of its own; its exit status is in the file `status`.
+    fn testing(home: &'a Home, agent: &Agent, key: &std::path::Path) -> Self {
+        let _ = std::fs::remove_file(home.path("status"));
+        let command =
+            format!("ssh-add -T '{}'; echo $? >'{}'; exec sleep 1000", key.display(), home.path("status").display());
+        let pane = Self { home };
+        pane.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30"])
+            .arg(command)
+            .env("SSH_AUTH_SOCK", agent.socket())
+            .run()
+            .succeeds();
+        pane
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> hsm_tests::Task {
+        self.home.command("tmux").arg("-S").arg(self.home.path("run/tmux")).env("TERM", "xterm").args(arguments)
+    }
+
+    fn shows(&self, text: &str) -> String {
+        let capture = || self.tmux(&["capture-pane", "-p"]).run().succeeds().stdout;
+        let shown = until_some(SOON, || Some(capture()).filter(|screen| screen.contains(text)));
+        shown.unwrap_or_else(|| panic!("the terminal does not show {text:?}:\n{}", capture()))
+    }
+
+    fn types(&self, keys: &[&str]) {
+        self.tmux(&["send-keys"]).args(keys).run().succeeds();
+    }
+
+    fn status(&self) -> Option<String> {
+        let read = || std::fs::read_to_string(self.home.path("status")).ok().filter(|text| text.ends_with('\n'));
+        until_some(SOON, read).map(|text| text.trim().to_owned())
+    }
+}
+
+/// Long enough after a question appeared that an answer is meant.
+fn read_it() {
+    std::thread::sleep(Duration::from_millis(900));
+}
+
+#[test]
+fn a_question_stands_on_the_terminal_of_the_program_that_asks() {
+    let home = Home::new();
+    let agent = bare(&home).start();
+    let key = careful_key(&home, &agent);
+    let pane = Pane::testing(&home, &agent, key.public().path());
+    let screen = pane.shows("Enter denies:");
+    println!("{}", screen.trim_end());
+    assert!(screen.contains("Allow use of key careful?"));
+    pane.types(&["yes", "Enter"]);
+    assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
+
+    for (typed, why) in [("Enter", "nothing"), ("C-d", "the end of input"), ("C-c", "an interrupt")] {
+        pane.tmux(&["kill-server"]).run();
+        let pane = Pane::testing(&home, &agent, key.public().path());
+        pane.shows("Enter denies:");
+        pane.types(&[typed]);
+        assert_ne!(pane.status().as_deref(), Some("0"), "{why} is not a yes");
+    }
+}
+
+#[test]
+fn a_terminal_that_vanishes_takes_its_question_along() {
+    let home = Home::new();
+    let mut agent = bare(&home).start();
+    let key = careful_key(&home, &agent);
+    let pane = Pane::testing(&home, &agent, key.public().path());
+    pane.shows("Enter denies:");
+    pane.tmux(&["kill-server"]).run();
+    assert!(!agent.has_ended());
+    assert_eq!(agent.client().list().expect("a list").len(), 1);
+    assert!(pane.status().is_none_or(|status| status != "0"));
+}
+
+#[test]
+fn a_pin_typed_on_a_terminal_is_not_shown() {
+    let home = Home::new();
+    let token = Token::new(&home, "work", &[Key::P256]);
+    let agent = bare(&home).module(Module::of(&token).pin_asked()).start();
+    let pane = Pane::testing(&home, &agent, token.public(Key::P256).path());
+    pane.shows("PIN:");
+    pane.types(&[token.pin(), "Enter"]);
+    assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
+    assert!(!pane.shows("PIN:").contains(token.pin()));
+    assert!(!agent.log().contains(token.pin()));
+}
+
+#[test]
+fn the_real_pinentry_curses_draws_where_the_person_is() {
+    let home = Home::new();
+    let token = Token::new(&home, "work", &[Key::P256]);
+    let agent = Agent::with(&home)
+        .as_stock()
+        .prompt("pinentry = \"/usr/bin/pinentry-curses\"")
+        .module(Module::of(&token).pin_asked())
+        .start();
+    let key = careful_key(&home, &agent);
+    let pane = Pane::testing(&home, &agent, key.public().path());
+    let screen = pane.shows("<Allow>");
+    println!("{}", screen.trim_end());
+    assert!(screen.contains("Allow use of key careful?") && screen.contains("<Deny>"), "{screen}");
+    read_it();
+    pane.types(&["Enter"]);
+    assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
+
+    pane.tmux(&["kill-server"]).run();
+    let pane = Pane::testing(&home, &agent, token.public(Key::P256).path());
+    println!("{}", pane.shows("<OK>").trim_end());
+    pane.types(&[token.pin(), "Enter"]);
+    assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
+}
+
+/// An X server without a person.
+struct Display {
+    name: String,
+    _server: Background,
+}
+
+impl Display {
+    fn start(home: &Home) -> Self {
+        let script =
+            format!("exec Xvfb -displayfd 3 -screen 0 800x480x24 -nolisten tcp 3>'{}'", home.path("display").display());
+        let server = home.command("sh").args(["-c", &script]).start("xvfb");
+        let read = || std::fs::read_to_string(home.path("display")).ok().filter(|text| text.ends_with('\n'));
+        let number = until_some(SOON, read).expect("an X server");
+        Self { name: format!(":{}", number.trim()), _server: server }
+    }
+
+    /// The first window whose name has `name` in it.
+    fn window(&self, home: &Home, name: &str) -> String {
+        let search = || {
+            let found = self.xdotool(home, &["search", "--onlyvisible", "--name", name]).run();
+            found.stdout.lines().next().map(str::to_owned)
+        };
+        until_some(SOON, search).unwrap_or_else(|| panic!("no window {name:?}\n{}", home.logs()))
+    }
+
+    fn has_window(&self, home: &Home, name: &str) -> bool {
+        !self.xdotool(home, &["search", "--onlyvisible", "--name", name]).run().stdout.is_empty()
+    }
+
+    fn xdotool(&self, home: &Home, arguments: &[&str]) -> hsm_tests::Task {
+        home.command("xdotool").args(arguments).env("DISPLAY", &self.name)
+    }
+
+    /// Keeps what is on the screen, for the documentation, where `$HARDKEY_PICTURES` names a folder.
+    fn picture(&self, home: &Home, name: &str) {
+        if let Some(folder) = std::env::var_os("HARDKEY_PICTURES") {
+            let file = PathBuf::from(folder).join(name);
+            home.command("import")
+                .env("DISPLAY", &self.name)
+                .args(["-window", "root", "-colors", "64"])
+                .arg(file)
+                .run()
+                .succeeds();
+        }
+    }
+}
+
+const GTK: &str = "pinentry = \"/usr/bin/pinentry-gtk-2\"";
+
+#[test]
+fn the_real_pinentry_gtk_opens_on_the_askers_screen_and_goes_with_its_client() {
+    let home = Home::new();
+    let token = Token::new(&home, "work", &[Key::P256]);
+    // The agent itself was started where there is no screen.
+    let agent = Agent::with(&home).as_stock().prompt(GTK).module(Module::of(&token).pin_asked()).start();
+    let key = careful_key(&home, &agent);
+    let display = Display::start(&home);
+    let test =
+        |key: &std::path::Path, log: &str| agent.ssh_add(["-T"]).arg(key).env("DISPLAY", &display.name).start(log);
+
+    let mut asking = test(key.public().path(), "confirm");
+    let window = display.window(&home, "hardkey");
+    read_it();
+    display.picture(&home, "confirm.png");
+    display.xdotool(&home, &["windowfocus", "--sync", &window, "key", "Return"]).run().succeeds();
+    assert!(asking.ends(SOON).success(), "{}", agent.log());
+
+    let mut asking = test(key.public().path(), "denied");
+    let window = display.window(&home, "hardkey");
+    read_it();
+    display.xdotool(&home, &["windowfocus", "--sync", &window, "key", "Escape"]).run().succeeds();
+    assert!(!asking.ends(SOON).success());
+
+    let asking = test(key.public().path(), "killed");
+    display.window(&home, "hardkey");
+    let list = |client: &mut Client| assert_eq!(client.list().expect("a list").len(), 2);
+    let mut other = agent.client();
+    let start = Instant::now();
+    (0..50).for_each(|_| list(&mut other));
+    let with = start.elapsed();
+    let killed = Instant::now();
+    kill(asking.pid());
+    assert!(until(Duration::from_secs(1), || !display.has_window(&home, "hardkey")), "the dialog outlives its client");
+    println!("the dialog was gone {:?} after its client", killed.elapsed());
+    let start = Instant::now();
+    (0..50).for_each(|_| list(&mut other));
+    let without = start.elapsed();
+    println!(
+        "50 lists with a dialog open: {with:?}, without: {without:?}, ratio {:.2}",
+        with.as_secs_f64() / without.as_secs_f64()
+    );
+
+    let mut asking = test(token.public(Key::P256).path(), "pin");
+    let window = display.window(&home, "hardkey");
+    display.picture(&home, "pin.png");
+    display.xdotool(&home, &["windowfocus", "--sync", &window, "type", token.pin()]).run().succeeds();
+    display.xdotool(&home, &["windowfocus", "--sync", &window, "key", "Return"]).run().succeeds();
+    assert!(asking.ends(SOON).success(), "{}", agent.log());
+}
+
+/// A session bus of its own.
+fn bus(home: &Home) -> (String, Background) {
+    let address = format!("unix:path={}", home.path("run/bus").display());
+    let daemon = home.command("dbus-daemon").args(["--session", "--nofork", "--address", &address]).start("bus");
+    assert!(until(SOON, || std::os::unix::net::UnixStream::connect(home.path("run/bus")).is_ok()), "no bus");
+    (address, daemon)
+}
+
+#[test]
+fn a_real_notification_daemon_asks_by_buttons_and_tells_what_is_waited_for() {
+    let home = Home::new();
+    let display = Display::start(&home);
+    let (address, _bus) = bus(&home);
+    // dunst shows buttons by a menu program: this one presses the button that a file names.
+    let menu = home.program("menu", format!("#!/bin/sh\ngrep \"^#$(cat '{}') \"\n", home.path("press").display()));
+    let settings = home.file("dunstrc", format!("[global]\ndmenu = {}\n", menu.display()));
+    let desktop = [("DISPLAY", display.name.as_str()), ("DBUS_SESSION_BUS_ADDRESS", &address)];
+    let mut dunst =
+        home.command("dunst").arg("-config").arg(settings).args(["-verbosity", "info"]).envs(desktop).start("dunst");
+    let agent = bare(&home).env("SSH_ASKPASS_REQUIRE", "never").env("XDG_RUNTIME_DIR", home.path("elsewhere")).start();
+    let key = careful_key(&home, &agent);
+    let waiting = || {
+        let count = home.command("dunstctl").args(["count", "displayed"]).envs(desktop).run();
+        count.stdout.trim().parse::<u32>().unwrap_or(0)
+    };
+    assert!(until(SOON, || home.command("dunstctl").args(["count", "displayed"]).envs(desktop).run().code() == Some(0)));
+    for (button, allowed) in [("Allow", true), ("Deny", false)] {
+        home.file("press", button);
+        let mut asking = agent.ssh_add(["-T"]).arg(key.public().path()).envs(desktop).start(button);
+        assert!(until(SOON, || waiting() == 1), "{}", agent.log());
+        read_it();
+        if allowed {
+            display.picture(&home, "notification.png");
+        }
+        home.command("dunstctl").arg("context").envs(desktop).run().succeeds();
+        assert_eq!(asking.ends(SOON).success(), allowed, "{button}\n{}", agent.log());
+        assert!(until(SOON, || waiting() == 0), "the notification outlives its answer");
+    }
+    let asking = agent.ssh_add(["-T"]).arg(key.public().path()).envs(desktop).start("killed");
+    assert!(until(SOON, || waiting() == 1), "{}", agent.log());
+    kill(asking.pid());
+    assert!(until(SOON, || waiting() == 0), "the notification outlives its client");
+
+    // One that is there and never answers is given up, and no consent.
+    hsm_tests::signal(dunst.pid(), hsm_tests::Signal::STOP);
+    agent.ssh_add(["-T"]).arg(key.public().path()).envs(desktop).run().fails();
+    assert!(agent.log().contains("notification daemon"), "{}", agent.log());
+    kill(dunst.pid());
+    let _ = dunst.ends(SOON);
+    assert!(is_alive(agent.pid()));
+}
+
+#[test]
+fn a_token_that_is_silent_is_named_until_it_answers_or_its_client_goes() {
+    let home = Home::new();
+    let token = FaultyToken::new(&home, "work", &[Key::P256]);
+    let askpass = Askpass::new(&home, &[]);
+    let agent = Agent::with(&home).module(token.module()).envs(askpass.environment()).start();
+    agent.signs(token.public(Key::P256)).run().succeeds();
+    let is_shown = || {
+        let folder = std::fs::read_dir(home.path("askpass")).expect("the askpass");
+        let pipes: Vec<_> = folder.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let pids = pipes
+            .iter()
+            .filter_map(|name| name.strip_prefix("notice.")?.parse().ok())
+            .filter_map(hsm_tests::Pid::from_raw);
+        pids.into_iter().any(is_alive)
+    };
+    token.set("C_Sign hold");
+    let mut waiting = agent.signs(token.public(Key::P256)).start("waiting");
+    assert!(until(SOON, is_shown), "{}", agent.log());
+    let text = askpass.notices().pop().expect("a notice");
+    assert!(text.starts_with("Waiting for token \"work\", key \"p256\", to sign data"), "{text}");
+    token.clear();
+    assert!(waiting.ends(SOON).success());
+    assert!(until(SOON, || !is_shown()), "the notice outlives the signature");
+
+    token.set("C_Sign hold");
+    let waiting = agent.signs(token.public(Key::P256)).start("killed");
+    assert!(until(SOON, is_shown), "{}", agent.log());
+    kill(waiting.pid());
+    assert!(until(SOON, || !is_shown()), "the notice outlives its client");
+    token.clear();
+}

@@ -1,0 +1,81 @@
+//! Where the person sits who waits for a process: its environment and its terminal, as they are now.
+//!
+//! What a question is shown with is looked up when there is a question: the terminal may have gone to another job since the process connected.
+
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::PathBuf;
+
+use super::peer::{Environment, ProcessId, terminal_name};
+use super::proc::{ProcDir, Stat};
+
+/// A terminal whose foreground job a process belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreground {
+    /// The device's file.
+    pub path: PathBuf,
+    /// The process.
+    pub holder: ProcessId,
+    device: i32,
+}
+
+impl ProcessId {
+    /// This process.
+    pub(crate) fn own() -> Option<Self> {
+        let stat = ProcDir::own().and_then(|directory| directory.stat()).ok()?;
+        Some(Self { pid: rustix::process::getpid().as_raw_pid(), start: stat.start })
+    }
+
+    /// The environment that the process was started with; empty where it may not be seen.
+    pub(crate) fn environment(self) -> Environment {
+        let strings = self.directory().and_then(|(directory, _)| directory.environment().ok());
+        strings.map_or_else(Environment::default, Environment::parse)
+    }
+
+    /// The terminal that the process has in the foreground, if it has one that is ours to use: the same device here as there, and the user's.
+    pub(crate) fn foreground(self) -> Option<Foreground> {
+        let (directory, stat) = self.directory()?;
+        let has_it = stat.terminal != 0 && stat.foreground_group == stat.group;
+        // In another mount namespace /dev/pts/3 is another terminal.
+        let ours = ProcDir::own().and_then(|own| own.namespaces()).ok()?;
+        if !has_it || directory.namespaces().ok()?.mount != ours.mount {
+            return None;
+        }
+        let device = u32::from_ne_bytes(stat.terminal.to_ne_bytes());
+        let path = PathBuf::from("/dev").join(terminal_name(device));
+        let file = std::fs::symlink_metadata(&path).ok()?;
+        let same = file.file_type().is_char_device()
+            && rustix::fs::major(file.rdev()) == (device >> 8) & 0xfff
+            && rustix::fs::minor(file.rdev()) == (device & 0xff) | ((device >> 12) & 0xfff00);
+        let users = file.uid() == rustix::process::getuid().as_raw();
+        (same && users).then_some(Foreground { path, holder: self, device: stat.terminal })
+    }
+
+    fn directory(self) -> Option<(ProcDir, Stat)> {
+        let directory = ProcDir::open(self.pid).ok()?;
+        let stat = directory.stat().ok()?;
+        (stat.start == self.start).then_some((directory, stat))
+    }
+}
+
+impl Foreground {
+    /// Whether the process still has the terminal in the foreground.
+    pub(crate) fn holds(&self) -> bool {
+        self.holder
+            .directory()
+            .is_some_and(|(_, stat)| stat.terminal == self.device && stat.foreground_group == stat.group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_another_by_now_shows_nothing() {
+        let own = ProcessId::own().expect("this process");
+        let later = ProcessId { start: own.start + 1, ..own };
+        assert!(own.environment().value("PATH").is_some());
+        assert!(later.environment().value("PATH").is_none());
+        assert!(later.foreground().is_none());
+    }
+}
