@@ -28,10 +28,6 @@ fn pin_questions(askpass: &Askpass) -> Vec<String> {
     askpass.questions().into_iter().filter(|question| question.starts_with("[] ")).collect()
 }
 
-fn notices(askpass: &Askpass) -> Vec<String> {
-    askpass.questions().into_iter().filter(|question| question.starts_with("[none] ")).collect()
-}
-
 /// Has stock `ssh-keygen` sign by the agent and verify.
 fn signs(home: &Home, agent: &Agent, key: &KeyFile) {
     let message = home.file("home/message", "a message");
@@ -136,13 +132,13 @@ fn a_declined_touch_is_a_refusal_and_no_question() {
 #[test]
 fn the_notice_is_there_while_the_key_waits_and_the_key_is_told_when_nobody_does() {
     let home = Home::new();
-    let (ports, device, askpass, agent) = at_work(&home, &[Answer::Hang]);
+    let (ports, device, askpass, agent) = at_work(&home, &[]);
     let key = ports.keygen("key", &["-t", "ed25519-sk"], PIN);
     added(&agent, &key);
     device.presence("never");
     let waiting = agent.signs(key.public()).start("waiting");
     device.asks();
-    assert!(until(Duration::from_secs(5), || notices(&askpass).len() == 1), "{:?}", askpass.questions());
+    assert!(until(Duration::from_secs(5), || askpass.notices().len() == 1), "{:?}", askpass.questions());
     assert!(!hsm_tests::children(agent.pid()).is_empty());
     drop(waiting);
     device.wait_for("cancel");
@@ -174,12 +170,12 @@ fn a_key_pulled_out_while_it_waits_ends_the_request_and_works_again_afterwards()
 #[test]
 fn a_key_that_is_not_there_is_asked_for_and_used_once_it_is() {
     let home = Home::new();
-    let (ports, device, askpass, agent) = at_work(&home, &[Answer::Hang]);
+    let (ports, device, askpass, agent) = at_work(&home, &[]);
     let key = ports.keygen("key", &["-t", "ecdsa-sk"], PIN);
     added(&agent, &key);
     device.unplug();
     let mut waiting = agent.signs(key.public()).start("waiting");
-    let asked = || notices(&askpass).iter().any(|notice| notice.contains("Plug in"));
+    let asked = || askpass.notices().iter().any(|notice| notice.contains("Plug in"));
     assert!(until(Duration::from_secs(10), asked), "{:?}", askpass.questions());
     device.plug();
     assert!(waiting.ends(Duration::from_secs(15)).success(), "{}", agent.log());
@@ -204,7 +200,7 @@ fn of_two_devices_the_right_one_is_found_in_silence() {
 fn a_key_that_hides_on_one_of_two_devices_is_chosen_by_touch_once() {
     let home = Home::new();
     let pin = Answer::Type(PIN);
-    let (ports, first, askpass, agent) = at_work(&home, &[Answer::Hang, pin, Answer::Hang, pin, Answer::Hang]);
+    let (ports, first, askpass, agent) = at_work(&home, &[pin, pin]);
     first.set_pin(PIN, "/dev/hidraw0".as_ref());
     let key = ports.keygen("key", &["-t", "ed25519-sk", "-O", "verify-required", "-O", "resident"], PIN);
     let second = ports.key("second");
