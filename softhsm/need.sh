@@ -19,7 +19,11 @@ look_for() {
     case $1 in
     rust) new_enough ;;
     gcc) command -v cc ;;
-    gdb | git | openssl | perl | pinentry-curses | socat | sudo | yubico-piv-tool) command -v "$1" ;;
+    autossh | dbus-daemon | dunst | gdb | git | openssl | perl | pinentry-curses | socat | sudo | tmux | xdotool | yubico-piv-tool) command -v "$1" ;;
+    dbus-bin) command -v dbus-send && command -v dbus-monitor ;;
+    imagemagick) command -v convert && command -v import ;;
+    pinentry-gtk2) command -v pinentry-gtk-2 ;;
+    xvfb) command -v Xvfb ;;
     dropbear-bin) command -v dbclient && command -v dropbearconvert ;;
     krb5-admin-server) [ -x /usr/sbin/kadmin.local ] ;;
     krb5-kdc) [ -x /usr/sbin/krb5kdc ] && [ -x /usr/sbin/kdb5_util ] ;;
