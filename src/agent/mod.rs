@@ -16,6 +16,7 @@ mod handler;
 pub mod inventory;
 pub mod log;
 mod log_quota;
+mod managing;
 pub mod policies;
 pub mod process;
 mod provider_policy;
