@@ -12,9 +12,20 @@ busybox mkdir /layer/new /layer/work
 busybox mount -t overlay -o lowerdir=/host,upperdir=/layer/new,workdir=/layer/work overlay /root
 for folder in proc sys dev; do busybox mount -o move "/$folder" "/root/$folder"; done
 for folder in run tmp; do
+    busybox mkdir -p "/below/$folder"
+    busybox mount -o bind "/root/$folder" "/below/$folder"
     busybox mount -t tmpfs "$folder" "/root/$folder"
     busybox chmod 1777 "/root/$folder"
 done
+# What the job needs may lie in a folder that was just covered.
+while read -r place; do
+    case $place in
+    /run/* | /tmp/*)
+        busybox mkdir -p "/root$place"
+        busybox mount -o bind "/below$place" "/root$place"
+        ;;
+    esac
+done </places
 busybox mkdir -p /root/dev/pts /root/dev/shm
 busybox mount -t devpts devpts /root/dev/pts
 busybox mount -t tmpfs shm /root/dev/shm

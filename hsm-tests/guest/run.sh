@@ -30,6 +30,8 @@ needs() {
 }
 for module in virtio_pci 9pnet_virtio 9p overlay hid-generic uhid; do needs "$module"; done
 
+realpath "$PWD" "${CARGO_TARGET_DIR:-$PWD}" >"$scratch/root/places"
+
 # The command, in words that the guest's shell takes as they are.
 {
     printf 'cd %s\nexec env' "'$PWD'"
