@@ -34,10 +34,10 @@ impl Agent {
     ///
     /// It cannot be started.
     pub(crate) fn start(program: &Path, name: &str, fixture: &Fixture) -> Result<Self> {
-        Self::start_with(program, name, fixture, &[])
+        Self::start_with(program, name, fixture, &fixture.hardkey_configuration()?, &[])
     }
 
-    /// Starts `program` with these variables in its environment.
+    /// Starts `program` with hardkey's configuration in that file, and these variables in its environment.
     ///
     /// # Errors
     ///
@@ -46,6 +46,7 @@ impl Agent {
         program: &Path,
         name: &str,
         fixture: &Fixture,
+        configuration: &Path,
         environment: &[(&str, OsString)],
     ) -> Result<Self> {
         let is_stock = program.file_name().is_some_and(|name| name == "ssh-agent");
@@ -57,7 +58,7 @@ impl Agent {
         // Any module: the slow one is where it was built.
         command.args(["-D", "-P", "*", "-a"]).arg(&socket);
         if !is_stock {
-            command.arg("--config").arg(fixture.hardkey_configuration()?).arg("--pin-file").arg(fixture.pin_file());
+            command.arg("--config").arg(configuration).arg("--pin-file").arg(fixture.pin_file());
         }
         let process = command
             .current_dir(fixture.directory())

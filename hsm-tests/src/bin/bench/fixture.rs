@@ -92,6 +92,17 @@ impl Fixture {
         Ok(path)
     }
 
+    /// A configuration that leaves all rules as they are.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub(crate) fn usual_configuration(&self) -> Result<PathBuf> {
+        let path = self.path("usual.toml");
+        fs::write(&path, "discover = false\n")?;
+        Ok(path)
+    }
+
     /// Where everything is.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()

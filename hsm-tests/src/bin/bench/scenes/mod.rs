@@ -2,6 +2,7 @@
 
 pub(crate) mod idle;
 pub(crate) mod list;
+pub(crate) mod login;
 pub(crate) mod many_keys;
 pub(crate) mod memory;
 pub(crate) mod neighbours;

@@ -1,6 +1,7 @@
 //! Two agents of a scene's own, one of each program.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::Result;
@@ -22,8 +23,22 @@ impl Pair {
     ///
     /// One does not start.
     pub(super) fn start(options: &Options, fixture: &Fixture, environment: &[(&str, OsString)]) -> Result<Self> {
+        Self::configured(options, fixture, &fixture.hardkey_configuration()?, environment)
+    }
+
+    /// The same with another configuration for hardkey.
+    ///
+    /// # Errors
+    ///
+    /// One does not start.
+    pub(super) fn configured(
+        options: &Options,
+        fixture: &Fixture,
+        configuration: &Path,
+        environment: &[(&str, OsString)],
+    ) -> Result<Self> {
         let start = |program, name| {
-            let mut agent = Agent::start_with(program, name, fixture, environment)?;
+            let mut agent = Agent::start_with(program, name, fixture, configuration, environment)?;
             agent.wait()?;
             Ok::<_, Box<dyn std::error::Error + Send + Sync>>(agent)
         };
