@@ -24,9 +24,9 @@ use crate::protocol::wire::Put as _;
 /// How long a key may wait for its touch.
 const TOUCH_DEADLINE: Duration = Duration::from_secs(120);
 /// `SSH_SK_USER_PRESENCE_REQD` (OpenSSH PROTOCOL.u2f).
-const USER_PRESENCE: u8 = 1;
+pub(super) const USER_PRESENCE: u8 = 1;
 /// `SSH_SK_USER_VERIFICATION_REQD` (OpenSSH PROTOCOL.u2f).
-const USER_VERIFICATION: u8 = 4;
+pub(super) const USER_VERIFICATION: u8 = 4;
 
 /// A key that lives on a security key.
 pub struct SecurityKey {

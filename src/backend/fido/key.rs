@@ -9,7 +9,7 @@ use super::choose;
 use super::device::Devices;
 use super::error::FidoError;
 use super::session::Session;
-use crate::backend::middleware::{TouchNotice, flags_of, security_key_blob};
+use crate::backend::middleware::{TouchNotice, USER_PRESENCE, USER_VERIFICATION, flags_of, security_key_blob};
 use crate::backend::pin::{Pin, PinPrompt, PinQuestion, TriesLeft};
 use crate::backend::{BoxFuture, CannotDemand, Place, SignError, Signer};
 use crate::crypto::verify::Verifier;
@@ -21,10 +21,6 @@ use crate::protocol::private_key::{PrivateKey, Secret};
 use crate::protocol::public_key::{KeyMaterial, PublicKey};
 use crate::protocol::signature::Wanted;
 
-/// `SSH_SK_USER_PRESENCE_REQD` (OpenSSH PROTOCOL.u2f).
-const USER_PRESENCE: u8 = 0x01;
-/// `SSH_SK_USER_VERIFICATION_REQD`
-const USER_VERIFICATION: u8 = 0x04;
 /// `SSH_SK_RESIDENT_KEY`
 const RESIDENT: u8 = 0x20;
 /// The most PIN tries that a device may give (CTAP 2.1 section 6.5.1): fewer are left after a wrong PIN.
