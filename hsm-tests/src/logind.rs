@@ -76,10 +76,13 @@ pub enum Said {
     PrepareForSleep(bool),
 }
 
+/// A client that wants a moment before the machine sleeps: its name on the bus, and the end of a pipe whose other end it holds.
+type Delay = (String, PipeReader);
+
 /// The stand-in, until it is dropped. Session 1 is of the user who runs the tests, session 2 another user's.
 pub struct Logind {
     orders: Option<mpsc::UnboundedSender<Said>>,
-    delays: Arc<Mutex<Vec<PipeReader>>>,
+    delays: Arc<Mutex<Vec<Delay>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -93,7 +96,7 @@ impl Logind {
         let address = SystemBus::address_of(&bus.home, &bus.name);
         let (orders, receiver) = mpsc::unbounded_channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
-        let delays: Arc<Mutex<Vec<PipeReader>>> = Arc::default();
+        let delays: Arc<Mutex<Vec<Delay>>> = Arc::default();
         let kept = Arc::clone(&delays);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -120,12 +123,17 @@ impl Logind {
     /// How many clients want a moment before the machine sleeps.
     #[must_use]
     pub fn delays(&self) -> usize {
+        self.clients().len()
+    }
+
+    /// Their names on the bus.
+    #[must_use]
+    pub fn clients(&self) -> Vec<String> {
         let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody writes into the pipe, so there is news only when its other end is closed.
-        delays.retain(|pipe| {
-            poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(0)
-        });
-        delays.len()
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        delays.retain(|(_, pipe)| poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&now)) == Ok(0));
+        delays.iter().map(|(name, _)| name.clone()).collect()
     }
 }
 
@@ -140,7 +148,7 @@ async fn serve(
     connection: &Connection,
     mut calls: MessageStream,
     mut orders: mpsc::UnboundedReceiver<Said>,
-    delays: &Mutex<Vec<PipeReader>>,
+    delays: &Mutex<Vec<Delay>>,
 ) {
     loop {
         tokio::select! {
@@ -178,14 +186,15 @@ impl Said {
     }
 }
 
-async fn answer(connection: &Connection, call: &Message, delays: &Mutex<Vec<PipeReader>>) -> zbus::Result<()> {
+async fn answer(connection: &Connection, call: &Message, delays: &Mutex<Vec<Delay>>) -> zbus::Result<()> {
     let header = call.header();
     match header.member().map(|member| member.as_str()) {
         Some("Inhibit") => {
             let asked: (String, String, String, String) = call.body().deserialize()?;
             assert_eq!((asked.0.as_str(), asked.3.as_str()), ("sleep", "delay"));
+            let name = header.sender().expect("a sender").to_string();
             let (ours, theirs) = std::io::pipe()?;
-            delays.lock().unwrap_or_else(PoisonError::into_inner).push(ours);
+            delays.lock().unwrap_or_else(PoisonError::into_inner).push((name, ours));
             connection.reply(&header, &Fd::from(OwnedFd::from(theirs))).await
         }
         Some("Get") => {
