@@ -105,6 +105,8 @@ else
     step 25 cargo test --workspace --locked --test '*' --no-fail-fast "$@" -- ${full:+--include-ignored} || :
 fi
 step 10 cargo test --workspace --locked --doc || :
+# Each micro-benchmark once: that it works, not how fast.
+step 10 cargo test --locked -p hsm-tests --bench core -- --test || :
 step 10 hsm-tests/fido-key/build.sh --test || :
 
 step 10 hsm-tests/openssh/run.sh --preset openssh || :
