@@ -64,6 +64,11 @@ softhsm/need.sh libclang-dev opensc-pkcs11 openssl p11-kit p11-kit-modules pcscd
     failed=1
     exit 1
 }
+# For tokens of other kinds: a TPM in software, and what Kryoptic is built with.
+softhsm/need.sh dbus-daemon libsqlite3-dev libssl-dev libtpm2-pkcs11-1 libtpm2-pkcs11-tools pkg-config swtpm tpm2-abrmd tpm2-tools || {
+    failed=1
+    exit 1
+}
 # For dialogs on real screens and terminals.
 softhsm/need.sh dbus-bin dbus-daemon dunst imagemagick pinentry-curses pinentry-gtk2 tmux xdotool xvfb || {
     failed=1
@@ -89,10 +94,12 @@ softhsm/need.sh gcc libc6-dev libclang-dev fido2-tools umockdev || {
 
 must 2 cargo fmt --all --check
 must 2 cargo fmt --manifest-path hsm-tests/fido-key/Cargo.toml --check
+must 2 cargo fmt --manifest-path hsm-tests/kryoptic/Cargo.toml --check
 must 20 cargo clippy --workspace --all-targets --locked -- --deny warnings
 must 20 cargo build --workspace --locked
 built=${CARGO_TARGET_DIR:-target}
 must 20 cargo build --manifest-path hsm-tests/virtual-card/Cargo.toml --locked --target-dir "$built/virtual-card"
+must 20 cargo build --manifest-path hsm-tests/kryoptic/Cargo.toml --locked --target-dir "$built/kryoptic"
 must 20 hsm-tests/fido-key/build.sh
 
 if cargo nextest --version >/dev/null 2>&1; then
