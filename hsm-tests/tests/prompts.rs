@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hsm_tests::{
-    Agent, AgentBuilder, Answer, Askpass, Background, Body, Client, FaultyToken, Home, Key, KeyFile, Module, Pinentry,
-    SOON, Token, is_alive, kill, until, until_some,
+    Agent, AgentBuilder, Answer, Askpass, Background, Body, Client, FaultyToken, Home, Key, KeyFile, Module, Pane,
+    Pinentry, SOON, Token, is_alive, kill, until, until_some,
 };
 
 /// A key in the agent that is used with consent only.
@@ -79,44 +79,17 @@ fn a_broken_pinentry_is_named_and_gives_way_to_what_works() {
     }
 }
 
-/// A program on a terminal that is kept by tmux.
-struct Pane<'a> {
-    home: &'a Home,
+/// Runs `ssh-add -T` for a key as the foreground job of a terminal of its own; its exit status is in the file `status`.
+fn testing(home: &Home, agent: &Agent, key: &std::path::Path) -> Pane {
+    let _ = std::fs::remove_file(home.path("status"));
+    let command =
+        format!("ssh-add -T '{}'; echo $? >'{}'; exec sleep 1000", key.display(), home.path("status").display());
+    Pane::with(home, "testing", &command, |task| task.env("SSH_AUTH_SOCK", agent.socket()))
 }
 
-impl<'a> Pane<'a> {
-    /// Runs `ssh-add -T` for a key as the foreground job of a terminal of its own; its exit status is in the file `status`.
-    fn testing(home: &'a Home, agent: &Agent, key: &std::path::Path) -> Self {
-        let _ = std::fs::remove_file(home.path("status"));
-        let command =
-            format!("ssh-add -T '{}'; echo $? >'{}'; exec sleep 1000", key.display(), home.path("status").display());
-        let pane = Self { home };
-        pane.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30"])
-            .arg(command)
-            .env("SSH_AUTH_SOCK", agent.socket())
-            .run()
-            .succeeds();
-        pane
-    }
-
-    fn tmux(&self, arguments: &[&str]) -> hsm_tests::Task {
-        self.home.command("tmux").arg("-S").arg(self.home.path("run/tmux")).env("TERM", "xterm").args(arguments)
-    }
-
-    fn shows(&self, text: &str) -> String {
-        let capture = || self.tmux(&["capture-pane", "-p"]).run().succeeds().stdout;
-        let shown = until_some(SOON, || Some(capture()).filter(|screen| screen.contains(text)));
-        shown.unwrap_or_else(|| panic!("the terminal does not show {text:?}:\n{}", capture()))
-    }
-
-    fn types(&self, keys: &[&str]) {
-        self.tmux(&["send-keys"]).args(keys).run().succeeds();
-    }
-
-    fn status(&self) -> Option<String> {
-        let read = || std::fs::read_to_string(self.home.path("status")).ok().filter(|text| text.ends_with('\n'));
-        until_some(SOON, read).map(|text| text.trim().to_owned())
-    }
+fn status(home: &Home) -> Option<String> {
+    let read = || std::fs::read_to_string(home.path("status")).ok().filter(|text| text.ends_with('\n'));
+    until_some(SOON, read).map(|text| text.trim().to_owned())
 }
 
 /// Long enough after a question appeared that an answer is meant.
@@ -129,19 +102,18 @@ fn a_question_stands_on_the_terminal_of_the_program_that_asks() {
     let home = Home::new();
     let agent = bare(&home).start();
     let key = careful_key(&home, &agent);
-    let pane = Pane::testing(&home, &agent, key.public().path());
+    let pane = testing(&home, &agent, key.public().path());
     let screen = pane.shows("Enter denies:");
     eprintln!("{}", screen.trim_end());
     assert!(screen.contains("Allow use of key careful?"));
     pane.types(&["yes", "Enter"]);
-    assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
+    assert_eq!(status(&home).as_deref(), Some("0"), "{}", agent.log());
 
     for (typed, why) in [("Enter", "nothing"), ("C-d", "the end of input"), ("C-c", "an interrupt")] {
-        pane.tmux(&["kill-server"]).run();
-        let pane = Pane::testing(&home, &agent, key.public().path());
+        let pane = testing(&home, &agent, key.public().path());
         pane.shows("Enter denies:");
         pane.types(&[typed]);
-        assert_ne!(pane.status().as_deref(), Some("0"), "{why} is not a yes");
+        assert_ne!(status(&home).as_deref(), Some("0"), "{why} is not a yes");
     }
 }
 
@@ -150,12 +122,12 @@ fn a_terminal_that_vanishes_takes_its_question_along() {
     let home = Home::new();
     let mut agent = bare(&home).start();
     let key = careful_key(&home, &agent);
-    let pane = Pane::testing(&home, &agent, key.public().path());
+    let pane = testing(&home, &agent, key.public().path());
     pane.shows("Enter denies:");
-    pane.tmux(&["kill-server"]).run();
+    pane.close();
     assert!(!agent.has_ended());
     assert_eq!(agent.client().list().expect("a list").len(), 1);
-    assert!(pane.status().is_none_or(|status| status != "0"));
+    assert!(status(&home).is_none_or(|status| status != "0"));
 }
 
 #[test]
@@ -163,10 +135,10 @@ fn a_pin_typed_on_a_terminal_is_not_shown() {
     let home = Home::new();
     let token = Token::new(&home, "work", &[Key::P256]);
     let agent = bare(&home).module(Module::of(&token).pin_asked()).start();
-    let pane = Pane::testing(&home, &agent, token.public(Key::P256).path());
+    let pane = testing(&home, &agent, token.public(Key::P256).path());
     pane.shows("PIN:");
     pane.types(&[token.pin(), "Enter"]);
-    assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
+    assert_eq!(status(&home).as_deref(), Some("0"), "{}", agent.log());
     assert!(!pane.shows("PIN:").contains(token.pin()));
     assert!(!agent.log().contains(token.pin()));
 }
@@ -181,19 +153,18 @@ fn the_real_pinentry_curses_draws_where_the_person_is() {
         .module(Module::of(&token).pin_asked())
         .start();
     let key = careful_key(&home, &agent);
-    let pane = Pane::testing(&home, &agent, key.public().path());
+    let pane = testing(&home, &agent, key.public().path());
     let screen = pane.shows("<Allow>");
     eprintln!("{}", screen.trim_end());
     assert!(screen.contains("Allow use of key careful?") && screen.contains("<Deny>"), "{screen}");
     read_it();
     pane.types(&["Enter"]);
-    assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
+    assert_eq!(status(&home).as_deref(), Some("0"), "{}", agent.log());
 
-    pane.tmux(&["kill-server"]).run();
-    let pane = Pane::testing(&home, &agent, token.public(Key::P256).path());
+    let pane = testing(&home, &agent, token.public(Key::P256).path());
     eprintln!("{}", pane.shows("<OK>").trim_end());
     pane.types(&[token.pin(), "Enter"]);
-    assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
+    assert_eq!(status(&home).as_deref(), Some("0"), "{}", agent.log());
 }
 
 /// An X server without a person.

@@ -47,8 +47,8 @@ pub(super) fn default_program() -> Option<PathBuf> {
 
 impl Pinentry {
     /// Asks for a yes or no; with the moment at which the dialog appeared.
-    pub(super) async fn confirm(&self, view: &View) -> Result<(Reply, Instant), Broken> {
-        let (mut server, flavour) = self.start(&view.text, view.time).await?;
+    pub(super) async fn confirm(&self, view: &View, time: Duration) -> Result<(Reply, Instant), Broken> {
+        let (mut server, flavour) = self.start(&view.text, time).await?;
         let mut third = Third::Absent;
         let mut buttons = vec![("SETOK", "Allow"), ("SETCANCEL", "Deny")];
         if WITH_THIRD_BUTTON.contains(&flavour.as_str()) {

@@ -16,8 +16,6 @@ pub(super) struct View {
     pub(super) offer: Option<String>,
     /// Whether the source can be silenced.
     pub(super) can_mute: bool,
-    /// How long the dialog may stand.
-    pub(super) time: Duration,
 }
 
 /// What a person answered.
