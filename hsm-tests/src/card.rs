@@ -292,11 +292,18 @@ impl Card {
 
     /// What the card answered to each VERIFY with a PIN in it; without one it only asks for the tries that are left.
     fn verifications(&self) -> Vec<String> {
+        self.answers("20")
+    }
+
+    /// What the card answered to each command with this instruction, in hexadecimal digits, that had something with it: `24` changes a PIN,
+    /// `2c` sets it anew by the PUK (ISO 7816-4, NIST SP 800-73-4).
+    #[must_use]
+    pub fn answers(&self, instruction: &str) -> Vec<String> {
         let log = self.log();
         let words = log.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         words
             .filter_map(|words| match words[..] {
-                ["20", _, _, length, status] if length != "00" => Some(status.to_owned()),
+                [found, _, _, length, status] if found == instruction && length != "00" => Some(status.to_owned()),
                 _ => None,
             })
             .collect()

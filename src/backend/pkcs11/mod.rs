@@ -6,6 +6,7 @@
 pub mod discover;
 pub mod error;
 mod key;
+pub mod manage;
 mod pool;
 mod presence;
 mod silence;
