@@ -60,7 +60,7 @@ softhsm/need.sh autossh gcc libc6-dev softhsm2 opensc openssh-client openssh-ser
     exit 1
 }
 # For smartcards and other tokens.
-softhsm/need.sh libclang-dev opensc-pkcs11 openssl p11-kit p11-kit-modules pcscd vsmartcard-vpcd ykcs11 yubico-piv-tool || {
+softhsm/need.sh libclang-dev opensc-pkcs11 openssl p11-kit p11-kit-modules pcscd scdaemon vsmartcard-vpcd ykcs11 yubico-piv-tool || {
     failed=1
     exit 1
 }

@@ -44,6 +44,7 @@ look_for() {
     opensc-pkcs11) exists /usr/lib*/opensc-pkcs11.so /usr/lib*/*/opensc-pkcs11.so ;;
     p11-kit) command -v p11-kit && [ -x /usr/libexec/p11-kit/p11-kit-server ] ;;
     p11-kit-modules) exists /usr/lib*/pkcs11/p11-kit-client.so /usr/lib*/*/pkcs11/p11-kit-client.so ;;
+    scdaemon) [ -x /usr/lib/gnupg/scdaemon ] && command -v gpg-connect-agent ;;
     pcscd) [ -x /usr/sbin/pcscd ] ;;
     vsmartcard-vpcd) exists /usr/lib*/pcsc/drivers/serial/libifdvpcd.so ;;
     libsqlite3-dev) [ -e /usr/include/sqlite3.h ] ;;

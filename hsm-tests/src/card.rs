@@ -109,6 +109,10 @@ impl Reader {
         self.start();
     }
 
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
     /// Ends the service, and with it the reader.
     pub fn stop(&mut self) {
         if let Some(mut service) = self.service.take() {

@@ -217,6 +217,7 @@ mod tests {
                 label: "ci token".into(),
             },
             slot: 7,
+            reader: String::new(),
             login_required: true,
             protected_path: false,
             pin_initialized: true,
