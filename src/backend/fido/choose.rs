@@ -179,6 +179,8 @@ pub async fn touched(sessions: Vec<Session>) -> Result<Session, SignError> {
     while let Some(touched) = blinking.join_next().await {
         match touched {
             Ok(Ok(session)) => return Ok(session),
+            // One no is an answer to all of them.
+            Ok(Err(SignError::Fido(error))) if error.is_a_no() => return Err(error.into()),
             Ok(Err(error)) => last = error,
             Err(_) => {}
         }

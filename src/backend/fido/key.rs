@@ -253,6 +253,8 @@ async fn sign_on_first(
     while let Some(signed) = signing.join_next().await {
         match signed {
             Ok(Ok(signed)) => return Ok(signed),
+            // One no is an answer to all of them.
+            Ok(Err(SignError::Fido(error))) if error.is_a_no() => return Err(error.into()),
             Ok(Err(error)) => last = error,
             Err(_) => {}
         }
