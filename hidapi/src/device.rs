@@ -80,6 +80,7 @@ impl HidDevice {
     pub fn read(&self, buffer: &mut [u8]) -> HidResult<usize> {
         let mut withdrawn: Option<(Fault, Instant)> = None;
         let mut heard_last = Instant::now();
+        let mut busy_since = None;
         loop {
             let left = match &withdrawn {
                 Some((_, end)) => end.saturating_duration_since(Instant::now()),
@@ -93,7 +94,9 @@ impl HidDevice {
                     continue;
                 }
                 (Woken::Time, None) => {
-                    let fault = if operation::time_left().is_zero() { Fault::TimedOut } else { Fault::Silent };
+                    // One that is at work for ever, and waits for nobody, hangs.
+                    let is_late = operation::time_left().is_zero() && operation::waits_for_touch();
+                    let fault = if is_late { Fault::TimedOut } else { Fault::Silent };
                     withdrawn = Some(self.withdraw(fault)?);
                     continue;
                 }
@@ -106,6 +109,9 @@ impl HidDevice {
             match heard {
                 Heard::Foreign => {}
                 Heard::Waiting { for_touch } => operation::note_touch(for_touch && withdrawn.is_none()),
+                Heard::Busy if busy_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE => {
+                    return Err(operation::failed(Fault::Busy));
+                }
                 Heard::Busy => self.repeat()?,
                 Heard::Refused(code) => return Err(operation::failed(Fault::Refused(code))),
                 Heard::Garbled => return Err(operation::failed(Fault::Garbled)),

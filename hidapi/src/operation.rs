@@ -97,6 +97,11 @@ pub(crate) fn time_left() -> Duration {
     with(|operation| operation.end.saturating_duration_since(Instant::now())).unwrap_or(Duration::from_secs(30))
 }
 
+/// Whether the device said last that it waits for a touch.
+pub(crate) fn waits_for_touch() -> bool {
+    with(|operation| operation.waits_for_touch).unwrap_or_default()
+}
+
 /// Looks at the operation of this thread; `None` when there is none.
 pub(crate) fn with<T>(look: impl FnOnce(&mut Operation) -> T) -> Option<T> {
     CURRENT.with_borrow_mut(|current| current.as_mut().map(look))

@@ -130,12 +130,24 @@ impl Consent {
         let token = question.token.clone();
         let answer = async {
             let _place = self.queue.enter(None)?;
+            if question.tries == TriesLeft::Final {
+                self.final_try(question).await?;
+            }
             self.on_screens(&Question::Secret(&pin_text(question)), &question.errand).await
         };
         match answer.await {
             Ok(Answer::Secret(Some(pin))) => Ok(pin),
             Ok(_) | Err(Refusal::Declined) => Err(PinError::Cancelled { token }),
             Err(refusal) => Err(PinError::NoPrompt { token, reason: refusal.to_string() }),
+        }
+    }
+
+    /// Has the person decide on the final try before there is a field to type into: whoever types a PIN many times a day reads no warnings beside it.
+    async fn final_try(&self, question: &PinQuestion) -> Result<(), Refusal> {
+        let dialog = Dialog { text: final_try_text(question), ..Dialog::default() };
+        match self.on_screens(&Question::Confirm(&dialog), &question.errand).await? {
+            Answer::Reply(Reply::Allow(_)) => Ok(()),
+            Answer::Reply(Reply::Deny | Reply::Mute) | Answer::Secret(_) => Err(Refusal::Declined),
         }
     }
 
@@ -235,6 +247,14 @@ impl Question<'_> {
             Self::Secret(_) => Kind::Secret,
         }
     }
+}
+
+fn final_try_text(question: &PinQuestion) -> String {
+    format!(
+        "FINAL PIN TRY\nA wrong PIN now locks token {:?} (serial {}). A smartcard then needs its PUK; a security key can only be erased, with every key on it.\n\
+         Try the PIN, to use key {:?}?",
+        question.token, question.serial, question.key
+    )
 }
 
 fn pin_text(question: &PinQuestion) -> String {

@@ -138,6 +138,12 @@ impl Device {
         self.settle();
     }
 
+    /// Busy, it serves another application, and tells everybody else to wait.
+    pub fn busy(&self, busy: bool) {
+        self.send(Event::Busy(busy));
+        self.settle();
+    }
+
     /// Sends these packets now, whatever goes on.
     pub fn inject(&self, reports: Vec<Report>) {
         self.send(Event::Inject(reports));

@@ -141,6 +141,7 @@ fn direct(key: &Device, order: ToKey) -> Result<String, String> {
         ToKey::Finger(known) => key.button.set_known_finger(known),
         ToKey::Freeze(frozen) => key.freeze(frozen),
         ToKey::Noise(noise) => key.noise(noise),
+        ToKey::Busy(busy) => key.busy(busy),
         ToKey::Fault(command, fault, times) => key.faults.add(&command, fault, times),
         ToKey::NoFaults => key.faults.clear(),
         ToKey::Packet(report) => key.inject(vec![report]),

@@ -40,6 +40,8 @@ pub(crate) enum ToKey {
     Freeze(bool),
     /// `noise on|off`
     Noise(bool),
+    /// `busy on|off`
+    Busy(bool),
     /// `fault COMMAND status XX|answer HEX|cut N|pad N|announce N|gap|silence|stall|unplug [times N]`
     Fault(String, Fault, Option<u32>),
     /// `no-faults`
@@ -89,6 +91,7 @@ impl ToKey {
             "freeze" => Self::Freeze(true),
             "thaw" => Self::Freeze(false),
             "noise" => Self::Noise(words.next() == Some("on")),
+            "busy" => Self::Busy(words.next() == Some("on")),
             "no-faults" => Self::NoFaults,
             "packet" => {
                 let octets = octets(words.next().unwrap_or_default())?;
