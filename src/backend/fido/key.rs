@@ -98,6 +98,29 @@ impl Handle {
         self.flags & USER_PRESENCE != 0
     }
 
+    /// The call by which a device shows that it holds the key, without touch or verification, and the data that it is to sign for that.
+    pub(super) fn preflight(&self) -> (FidoCall, [u8; 32]) {
+        let mut data = [0; 32];
+        // Without random numbers an old proof would do; nothing but the choice of a device hangs on it.
+        let _ = aws_lc_rs::rand::fill(&mut data);
+        let call = FidoCall::Preflight(FidoAssertion {
+            is_ed25519: self.is_ed25519(),
+            data: data.to_vec(),
+            application: self.application.clone(),
+            handle: self.handle.clone(),
+            touch: false,
+            verify: false,
+            pin: None,
+        });
+        (call, data)
+    }
+
+    /// Whether this assertion over these data was made by the key.
+    pub(super) fn made(&self, data: &[u8], raw: &[u8], flags: u8, counter: u32) -> bool {
+        let signature = security_key_blob(&self.public, raw, flags, counter);
+        Verifier::new(&self.public).is_ok_and(|verifier| verifier.verify_blob(data, &signature).is_ok())
+    }
+
     const fn is_ed25519(&self) -> bool {
         matches!(self.public, KeyMaterial::SkEd25519 { .. })
     }

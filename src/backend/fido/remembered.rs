@@ -97,15 +97,19 @@ impl Remembered {
     /// Writes the file, whole or not at all.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// It cannot be written, or devices showed more than there could be on any.
     pub fn write(&self, file: &Path) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(self)?;
+        if text.len() as u64 > LARGEST_FILE {
+            return Err(io::Error::other("the devices show more keys than can be remembered"));
+        }
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder)?;
         }
         // Of this process: the agent and a command may write at the same time.
         let new = file.with_extension(format!("{}.new", std::process::id()));
         let mut open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        open.write_all(&serde_json::to_vec_pretty(self)?)?;
+        open.write_all(&text)?;
         fs::rename(&new, file)
     }
 
@@ -195,6 +199,19 @@ mod tests {
         let left = remembered.keys_on(&[nameless]);
         assert_eq!(left.len(), 1);
         assert!(matches!(&left[0], (_, handle, None) if handle.comment == "ssh:work eve"), "whose it is nobody knows");
+    }
+
+    #[test]
+    fn a_device_that_shows_too_much_spoils_nothing() {
+        let folder = std::env::temp_dir().join(format!("hardkey-remembered-much-{}", std::process::id()));
+        let file = folder.join("security-keys.json");
+        let mut remembered = Remembered::default();
+        remembered.note(&Device::example("1"), &[resident(1, "ada")]);
+        remembered.write(&file).expect("write");
+        remembered.note(&Device::example("2"), &[resident(2, &"a".repeat(5 << 20))]);
+        assert!(remembered.write(&file).is_err());
+        assert_eq!(Remembered::read(&file).map(|read| read.keys.len()).ok(), Some(1));
+        fs::remove_dir_all(&folder).expect("tidy up");
     }
 
     #[test]
