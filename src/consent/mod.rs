@@ -151,6 +151,9 @@ impl Consent {
         let token = question.token.clone();
         let answer = async {
             let _place = self.queue.enter(None)?;
+            if question.tries == TriesLeft::Final {
+                self.final_try(question).await?;
+            }
             let text = pin_text(question);
             let mut posting = self.board.ask_pin(&text);
             self.anywhere(&Question::Secret(&text), &question.errand, &mut posting).await
@@ -184,6 +187,16 @@ impl Consent {
             biased;
             answer = posting.answer(self.timeout) => answer,
             answer = on_screens => answer,
+        }
+    }
+
+    /// Has the person decide on the final try before there is a field to type into: whoever types a PIN many times a day reads no warnings beside it.
+    async fn final_try(&self, question: &PinQuestion) -> Result<(), Refusal> {
+        let view = View { text: final_try_text(question), offer: None, can_mute: false };
+        let mut posting = self.board.ask(&view, None);
+        match self.anywhere(&Question::Confirm(&view, None), &question.errand, &mut posting).await? {
+            Answer::Reply(Reply::Allow(_)) => Ok(()),
+            Answer::Reply(Reply::Deny | Reply::Mute) | Answer::Secret(_) => Err(Refusal::Declined),
         }
     }
 
@@ -281,6 +294,14 @@ impl Question<'_> {
             Self::Secret(_) => Kind::Secret,
         }
     }
+}
+
+fn final_try_text(question: &PinQuestion) -> String {
+    format!(
+        "FINAL PIN TRY\nA wrong PIN now locks token {:?} (serial {}). A smartcard then needs its PUK; a security key can only be erased, with every key on it.\n\
+         Try the PIN, to use key {:?}?",
+        question.token, question.serial, question.key
+    )
 }
 
 fn pin_text(question: &PinQuestion) -> String {

@@ -141,7 +141,7 @@ fn signs_with_software(load: &Load, place: &Place<'_>, done: &AtomicU64) -> Resu
 }
 
 fn signs_with_the_sound_token(load: &Load, place: &Place<'_>, done: &AtomicU64) -> Result<(), String> {
-    signs(load, place, place.sound.public(Key::P256), done)
+    signs(load, place, place.sound.public(Key::Ed25519), done)
 }
 
 fn signs(load: &Load, place: &Place<'_>, key: &PublicKey, done: &AtomicU64) -> Result<(), String> {
