@@ -65,7 +65,7 @@ softhsm/need.sh libclang-dev opensc-pkcs11 openssl p11-kit p11-kit-modules pcscd
     exit 1
 }
 # For dialogs on real screens and terminals.
-softhsm/need.sh dbus-bin dbus-daemon dunst imagemagick pinentry-curses pinentry-gtk2 tmux xdotool xvfb || {
+softhsm/need.sh dbus-bin dbus-daemon dunst imagemagick pinentry-curses pinentry-gtk2 pinentry-qt tmux xdotool xvfb || {
     failed=1
     exit 1
 }

@@ -155,7 +155,7 @@ impl Front {
     /// Asks for a yes or no; with the moment at which the question appeared.
     pub(super) async fn confirm(&self, view: &View) -> Result<(Reply, Instant), Broken> {
         match self {
-            Self::Askpass(askpass) => askpass.confirm(&view.text).await,
+            Self::Askpass(askpass) => askpass.confirm(&view.text_without_offer()).await,
             Self::Pinentry(pinentry) => pinentry.confirm(view).await,
             Self::Notification(bus) => Daemon::find(bus).await?.confirm(view).await,
             Self::Terminal(tty) => terminal::confirm(tty, view).await,

@@ -45,7 +45,7 @@ pub(super) async fn confirm(tty: &Tty, view: &View) -> Result<(Reply, Instant), 
     screen.throw_away_until(shown + ARMED_AFTER).await?;
     let mut words = vec!["\"yes\" to allow".to_owned()];
     if let Some(offer) = &view.offer {
-        words.push(format!("\"more\" for: {offer}"));
+        words.push(format!("\"more\" for: {}", offer.label));
     }
     if view.can_mute {
         words.push("\"mute\" to deny, and the next too".to_owned());

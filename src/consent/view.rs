@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::dialog::Allowed;
+use super::dialog::{Allowed, Offer};
 
 /// Until a dialog has stood for this long, a yes is a slip of somebody who was typing something else.
 pub(super) const ARMED_AFTER: Duration = Duration::from_millis(700);
@@ -12,12 +12,20 @@ pub(super) const ARMED_AFTER: Duration = Duration::from_millis(700);
 pub(super) struct View {
     /// Lines safe to show.
     pub(super) text: String,
-    /// The button for a longer yes.
-    pub(super) offer: Option<String>,
+    /// A longer yes, for which there is a button where one can be had.
+    pub(super) offer: Option<Offer>,
     /// Whether the source can be silenced.
     pub(super) can_mute: bool,
     /// How long the dialog may stand.
     pub(super) time: Duration,
+}
+
+impl View {
+    /// The text for a program that has no button for the longer yes: it must not speak of one.
+    pub(super) fn text_without_offer(&self) -> String {
+        let is_of_offer = |line: &str| self.offer.as_ref().is_some_and(|offer| offer.meaning == line);
+        self.text.lines().filter(|line| !is_of_offer(line)).collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// What a person answered.
