@@ -7,6 +7,7 @@ mod audit;
 mod fido;
 mod listen;
 mod pin;
+mod release;
 mod rules;
 pub(crate) mod values;
 
@@ -28,6 +29,7 @@ pub use audit::{AuditConfig, AuditPath};
 pub use fido::{FidoConfig, KeyPath};
 pub use listen::{ExtraListener, Label, ListenConfig};
 pub use pin::PinConfig;
+pub use release::ReleaseConfig;
 use rules::{Defaults, Forwarding, KeySection, ProcessSection, RuleSection, Sections, Source};
 
 /// A file that is longer than this is not read, in octets.
@@ -113,6 +115,9 @@ pub struct ModuleConfig {
     pub workers: Option<std::num::NonZeroUsize>,
     /// The limit for one call.
     pub timeout: Option<Seconds>,
+    /// When sessions and logins end that nobody uses.
+    #[serde(default)]
+    pub release: ReleaseConfig,
     /// Variables for the workers' environment.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -265,6 +270,7 @@ impl ModuleConfig {
             keys: self.keys.iter().map(|key| key.0.clone()).collect(),
             pin: self.pin.as_ref().and_then(PinConfig::source).unwrap_or_else(|| default_pin.clone()),
             cache: self.pin.as_ref().map(|pin| pin.cache).unwrap_or_default(),
+            release: self.release.0,
             ..ModuleSpec::default()
         }
     }

@@ -86,7 +86,7 @@ fn answers(asking: &Asking, buttons: &str, keys: &[&str]) -> bool {
     read_it();
     pane.types(keys);
     let allowed = pane.status().as_deref() == Some("0");
-    pane.vanishes();
+    pane.close();
     allowed
 }
 
@@ -141,7 +141,7 @@ fn a_longer_yes_is_a_second_question_on_a_terminal() {
         assert_eq!(pane.status().as_deref(), Some("0"), "{}", asking.agent.log());
         let listed = asking.agent.command("hardkey").args(["approvals", "--json"]).run().succeeds().stdout;
         assert_eq!(listed.matches("\"key\"").count(), approvals, "{listed}");
-        pane.vanishes();
+        pane.close();
     }
 }
 
@@ -151,7 +151,9 @@ fn a_terminal_too_small_for_the_dialog_gets_the_question_in_lines() {
         return;
     }
     let asking = Asking::by(CURSES, "");
-    let pane = Pane::testing_on(&asking.home, &asking.agent, asking.public(), ("60", "6"));
+    let pane =
+        Pane::running(&asking.home, &asking.agent, &format!("sleep 1; ssh-add -T '{}'", asking.public().display()));
+    pane.resize("60", "6");
     pane.shows("Enter denies:");
     pane.types(&["yes", "Enter"]);
     assert_eq!(pane.status().as_deref(), Some("0"), "{}", asking.agent.log());

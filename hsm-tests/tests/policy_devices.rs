@@ -147,7 +147,7 @@ fn the_notice_of_a_touch_says_key_and_purpose_and_goes_with_its_cause() {
         pane.shows(words);
     };
     let gone = |pane: &hsm_tests::Pane| {
-        let capture = || pane.tmux(&["capture-pane", "-p"]).run().stdout;
+        let capture = || pane.screen();
         assert!(until(SOON, || !capture().contains("Confirm")), "the notice stays:\n{}", capture());
     };
 
@@ -156,7 +156,7 @@ fn the_notice_of_a_touch_says_key_and_purpose_and_goes_with_its_cause() {
     desk.device.press();
     assert_eq!(pane.status().as_deref(), Some("0"), "{}", desk.agent.log());
     gone(&pane);
-    pane.vanishes();
+    pane.close();
 
     // A key that has waited long enough fails.
     desk.device.patience(std::time::Duration::from_secs(3));
@@ -164,7 +164,7 @@ fn the_notice_of_a_touch_says_key_and_purpose_and_goes_with_its_cause() {
     begun(&pane);
     assert_eq!(pane.status().as_deref(), Some("1"), "{}", desk.agent.log());
     gone(&pane);
-    pane.vanishes();
+    pane.close();
     desk.device.patience(SOON);
 
     // The client is interrupted.
@@ -172,7 +172,7 @@ fn the_notice_of_a_touch_says_key_and_purpose_and_goes_with_its_cause() {
     begun(&pane);
     pane.types(&["C-c"]);
     desk.device.wait_for("cancelled");
-    pane.vanishes();
+    pane.close();
     desk.device.presence("now");
     assert!(desk.signs(), "{}", desk.agent.log());
 }
@@ -190,6 +190,6 @@ fn the_notice_of_a_silent_token_goes_when_it_fails() {
     let pane = hsm_tests::Pane::testing(&home, &agent, token.public(Key::P256).path());
     pane.shows("Waiting for token \"hardkey-test\", key \"p256\", to sign data of unknown meaning: touch it");
     assert!(pane.status().is_some_and(|status| status != "0"), "{}", agent.log());
-    let capture = || pane.tmux(&["capture-pane", "-p"]).run().stdout;
+    let capture = || pane.screen();
     assert!(until(SOON, || !capture().contains("Waiting")), "the notice stays:\n{}", capture());
 }

@@ -96,7 +96,6 @@ fn a_question_stands_on_the_terminal_of_the_program_that_asks() {
     assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
 
     for (typed, why) in [("Enter", "nothing"), ("C-d", "the end of input"), ("C-c", "an interrupt")] {
-        pane.vanishes();
         let pane = Pane::testing(&home, &agent, key.public().path());
         pane.shows("Enter denies:");
         pane.types(&[typed]);
@@ -111,7 +110,7 @@ fn a_terminal_that_vanishes_takes_its_question_along() {
     let key = careful_key(&home, &agent);
     let pane = Pane::testing(&home, &agent, key.public().path());
     pane.shows("Enter denies:");
-    pane.vanishes();
+    pane.close();
     assert!(!agent.has_ended());
     assert_eq!(agent.client().list().expect("a list").len(), 1);
     assert!(pane.status().is_none_or(|status| status != "0"));
@@ -148,7 +147,6 @@ fn the_real_pinentry_curses_draws_where_the_person_is() {
     pane.types(&["Tab", "Enter"]);
     assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
 
-    pane.vanishes();
     let pane = Pane::testing(&home, &agent, token.public(Key::P256).path());
     eprintln!("{}", pane.shows("<OK>").trim_end());
     pane.types(&[token.pin(), "Enter"]);

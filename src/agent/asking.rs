@@ -63,7 +63,7 @@ impl Handler<'_> {
         let key = KeyLine { public, comment, fingerprint: &fingerprint, place, demands };
         let file = self.signed_file(judgement, request.data).await;
         let offer = approvable.as_ref().map(Approvable::offer);
-        let longer = offer.as_ref().map(|offer| offer.meaning.clone());
+        let longer = approvable.as_ref().map(Approvable::meaning);
         let case = Case { judgement, facts: &facts, payload, file, key, longer };
         errand.purpose = case.purpose();
         let dialog = Dialog { text: case.text(), errand: errand.clone(), offer, source: self.source(&facts) };

@@ -19,6 +19,7 @@ mod log_quota;
 mod managing;
 pub mod policies;
 pub mod process;
+mod prompting;
 mod provider_policy;
 mod providers;
 mod question;

@@ -233,6 +233,9 @@ impl Providers {
         let active = Active { module, policy };
         let count = active.module.offered().iter().filter(|key| key.is_there()).count();
         if count == 0 {
+            if let Some(held) = active.module.held().await {
+                return Err(held.into());
+            }
             return Err(AddError::NoKeys { path: real.display().to_string() });
         }
         lock(&self.keyring).show_again(&provider);

@@ -22,8 +22,6 @@ pub struct Dialog {
 pub struct Offer {
     /// What the button says, such as `Allow 5 min`.
     pub label: String,
-    /// The line of the dialog's text that says what the button means.
-    pub meaning: String,
     /// How long it holds.
     pub time: Duration,
 }

@@ -6,6 +6,7 @@
 pub mod approvals;
 mod askpass;
 mod assuan;
+pub mod board;
 mod bus;
 pub mod dialog;
 mod front;
@@ -19,6 +20,7 @@ mod queue;
 mod seat;
 mod terminal;
 mod view;
+pub mod viewer;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -29,8 +31,11 @@ use crate::backend::pin::{Pin, PinError, PinPrompt, PinQuestion, TriesLeft};
 use crate::clock;
 use crate::errand::{Errand, Sake};
 use crate::field::{field, quoted};
+use board::{Board, Posting};
+use dialog::Source;
 pub use dialog::{Allowed, Dialog};
-use front::{Choice, Kind, Programs};
+pub use front::Kind;
+use front::{Choice, Programs};
 use patience::Patience;
 use queue::Queue;
 use seat::{Own, Seat};
@@ -48,6 +53,7 @@ pub struct Consent {
     timeout: Duration,
     queue: Queue,
     patience: Patience,
+    board: Board,
 }
 
 /// Why something was not allowed.
@@ -100,12 +106,19 @@ impl Consent {
             timeout,
             queue: Queue::default(),
             patience: Patience::default(),
+            board: Board::default(),
         }
+    }
+
+    /// What viewers see and answer.
+    pub const fn board(&self) -> &Board {
+        &self.board
     }
 
     /// Whether there is any way to ask about a request of this errand.
     pub async fn can_ask(&self, errand: &Errand) -> bool {
-        !self.programs.choose(&Seat::find(errand, &self.own).await, Kind::Confirm).is_empty()
+        self.board.has_viewers()
+            || !self.programs.choose(&Seat::find(errand, &self.own).await, Kind::Confirm).is_empty()
     }
 
     /// Asks whether something may be done. Dropping the future closes the dialog.
@@ -116,7 +129,13 @@ impl Consent {
         let source = dialog.source.as_ref();
         self.patience.check(source, clock::now())?;
         let _place = self.queue.enter(source)?;
-        match self.on_screens(&Question::Confirm(dialog), &dialog.errand).await? {
+        let view = View {
+            text: dialog.text.clone(),
+            offer: dialog.offer.as_ref().map(|offer| offer.label.clone()),
+            can_mute: source.is_some(),
+        };
+        let mut posting = self.board.ask(&view, source);
+        match self.anywhere(&Question::Confirm(&view, source), &dialog.errand, &mut posting).await? {
             Answer::Reply(Reply::Allow(allowed)) => {
                 self.patience.allowed(source);
                 return Ok(allowed);
@@ -124,6 +143,8 @@ impl Consent {
             Answer::Reply(Reply::Mute) => self.patience.mute(source, clock::now()),
             Answer::Reply(Reply::Deny) | Answer::Secret(_) => self.patience.denied(source, clock::now()),
         }
+        // Before viewers are shown the next one.
+        self.board.silence(|source| self.patience.check(Some(source), clock::now()).err());
         Err(Refusal::Declined)
     }
 
@@ -131,12 +152,39 @@ impl Consent {
         let token = question.token.clone();
         let answer = async {
             let _place = self.queue.enter(None)?;
-            self.on_screens(&Question::Secret(&pin_text(question)), &question.errand).await
+            let text = pin_text(question);
+            let mut posting = self.board.ask_pin(&text);
+            self.anywhere(&Question::Secret(&text), &question.errand, &mut posting).await
         };
         match answer.await {
             Ok(Answer::Secret(Some(pin))) => Ok(pin),
             Ok(_) | Err(Refusal::Declined) => Err(PinError::Cancelled { token }),
             Err(refusal) => Err(PinError::NoPrompt { token, reason: refusal.to_string() }),
+        }
+    }
+
+    /// Asks on a screen and on the board at the same time. The first answer counts, and takes the question from everywhere else; so does the end
+    /// of its time at one of them.
+    async fn anywhere(
+        &self,
+        question: &Question<'_>,
+        errand: &Errand,
+        posting: &mut Posting,
+    ) -> Result<Answer, Refusal> {
+        let on_screens = async {
+            match self.on_screens(question, errand).await {
+                // Whoever looks at the board may still answer.
+                Err(Refusal::NoDialog(why)) if self.board.has_viewers() => {
+                    self.board.deserted().await;
+                    Err(Refusal::NoDialog(format!("{why}; and nobody runs hardkey prompts any more")))
+                }
+                other => other,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = posting.answer(self.timeout) => answer,
+            answer = on_screens => answer,
         }
     }
 
@@ -146,9 +194,9 @@ impl Consent {
         let mut reasons = Vec::new();
         for choice in self.programs.choose(&seat, question.kind()) {
             let _turn = self.queue.turn(&choice.screen).await;
-            if let Question::Confirm(dialog) = question {
+            if let Question::Confirm(_, source) = question {
                 // Others of the same source may have been denied while this one waited.
-                self.patience.check(dialog.source.as_ref(), clock::now())?;
+                self.patience.check(*source, clock::now())?;
             }
             match self.show(&choice, question).await {
                 Ok(answer) => return Ok(answer),
@@ -160,7 +208,10 @@ impl Consent {
             }
         }
         match reasons.is_empty() {
-            true => Err(Refusal::NoDialog(self.programs.why_none(&seat).to_owned())),
+            true => {
+                let why = self.programs.why_none(&seat);
+                Err(Refusal::NoDialog(format!("{why}; run hardkey prompts in a terminal to be asked there")))
+            }
             false => Err(Refusal::NoDialog(reasons.join("; "))),
         }
     }
@@ -168,7 +219,7 @@ impl Consent {
     async fn show(&self, choice: &Choice, question: &Question<'_>) -> Result<Answer, Failure> {
         let answer = async {
             match question {
-                Question::Confirm(dialog) => self.confirm(choice, dialog).await.map(Answer::Reply),
+                Question::Confirm(view, _) => self.confirm(choice, view).await.map(Answer::Reply),
                 Question::Secret(text) => Ok(Answer::Secret(choice.front.secret(text, self.timeout).await?)),
             }
         };
@@ -178,18 +229,13 @@ impl Consent {
     }
 
     /// Shows a dialog, again if the answer cannot be meant.
-    async fn confirm(&self, choice: &Choice, dialog: &Dialog) -> Result<Reply, Failure> {
-        let mut view = View {
-            text: dialog.text.clone(),
-            offer: dialog.offer.clone(),
-            can_mute: dialog.source.is_some(),
-            time: self.timeout,
-        };
+    async fn confirm(&self, choice: &Choice, view: &View) -> Result<Reply, Failure> {
+        let mut view = view.clone();
         for slip in 0..MOST_SLIPS {
             if slip == 1 {
                 view.text += "\n(Shown again: the first yes came faster than anybody reads.)";
             }
-            let (reply, shown) = choice.front.confirm(&view).await?;
+            let (reply, shown) = choice.front.confirm(&view, self.timeout).await?;
             if !matches!(reply, Reply::Allow(_)) || !choice.may_slip || shown.elapsed() >= ARMED_AFTER {
                 return Ok(reply);
             }
@@ -206,7 +252,7 @@ impl PinPrompt for Consent {
 }
 
 enum Question<'a> {
-    Confirm(&'a Dialog),
+    Confirm(&'a View, Option<&'a Source>),
     Secret(&'a str),
 }
 
@@ -232,7 +278,7 @@ impl From<Broken> for Failure {
 impl Question<'_> {
     const fn kind(&self) -> Kind {
         match self {
-            Self::Confirm(_) => Kind::Confirm,
+            Self::Confirm(..) => Kind::Confirm,
             Self::Secret(_) => Kind::Secret,
         }
     }

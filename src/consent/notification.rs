@@ -65,7 +65,7 @@ impl Daemon {
         }
         let mut buttons = vec!["deny", "Deny", "allow", "Allow"];
         if let Some(offer) = &view.offer {
-            buttons.extend(["offer", &offer.label]);
+            buttons.extend(["offer", offer]);
         }
         if view.can_mute {
             buttons.extend(["mute", "Deny and mute"]);

@@ -56,8 +56,8 @@ pub(super) fn default_program() -> Option<PathBuf> {
 
 impl Pinentry {
     /// Asks for a yes or no; with the moment at which the dialog appeared.
-    pub(super) async fn confirm(&self, view: &View) -> Result<(Reply, Instant), Broken> {
-        let (mut server, flavour) = self.start(view.time).await?;
+    pub(super) async fn confirm(&self, view: &View, time: Duration) -> Result<(Reply, Instant), Broken> {
+        let (mut server, flavour) = self.start(time).await?;
         let buttons = Buttons::of(&flavour, view);
         let has_offer = WITH_THIRD_BUTTON.contains(&flavour.as_str());
         let text = if has_offer { view.text.clone() } else { view.text_without_offer() };
@@ -67,9 +67,8 @@ impl Pinentry {
         match &view.offer {
             // There was no room for the longer yes. A slip is asked again, and needs no second question.
             Some(offer) if flavour == ON_TERMINALS && reply == ALLOW.1 && shown.elapsed() >= ARMED_AFTER => {
-                let label = offer.label.as_str();
                 let again = Instant::now();
-                let longer = (label, Reply::Allow(Allowed::AsOffered));
+                let longer = (offer.as_str(), Reply::Allow(Allowed::AsOffered));
                 let buttons = Buttons { ok: ("Only this once", ALLOW.1), not_ok: Some(longer), cancel: DENY };
                 let reply = self.press(&mut server, &buttons).await?;
                 let is_slip = reply == longer.1 && again.elapsed() < ARMED_AFTER;
@@ -169,7 +168,7 @@ impl<'a> Buttons<'a> {
         if flavour == ON_TERMINALS {
             return Self { ok: DENY, not_ok: Some(ALLOW), cancel: mute.unwrap_or(("Cancel", Reply::Deny)) };
         }
-        let offer = view.offer.as_ref().map(|offer| (offer.label.as_str(), Reply::Allow(Allowed::AsOffered)));
+        let offer = view.offer.as_deref().map(|label| (label, Reply::Allow(Allowed::AsOffered)));
         let third = offer.or(mute).filter(|_| WITH_THIRD_BUTTON.contains(&flavour));
         Self { ok: ALLOW, not_ok: third, cancel: DENY }
     }
@@ -178,13 +177,13 @@ impl<'a> Buttons<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consent::dialog::Offer;
 
     #[test]
     fn neither_enter_nor_closing_the_dialog_is_a_yes_with_any_flavour() {
-        let offer = Offer { label: "Allow 5 min".into(), meaning: "why".into(), time: Duration::from_secs(300) };
-        for (offer, can_mute) in [(None, false), (None, true), (Some(offer.clone()), false), (Some(offer), true)] {
-            let view = View { text: "text\nwhy".into(), offer, can_mute, time: Duration::from_secs(60) };
+        for (offer, can_mute) in
+            [(None, false), (None, true), (Some("Allow 5 min"), false), (Some("Allow 5 min"), true)]
+        {
+            let view = View { text: "text".into(), offer: offer.map(str::to_owned), can_mute };
             for (flavour, chosen_is_ok) in [("curses", true), ("gtk2", false), ("qt", false), ("scripted", false)] {
                 let buttons = Buttons::of(flavour, &view);
                 let chosen = if chosen_is_ok { buttons.ok } else { buttons.cancel };

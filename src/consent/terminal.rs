@@ -45,7 +45,7 @@ pub(super) async fn confirm(tty: &Tty, view: &View) -> Result<(Reply, Instant), 
     screen.throw_away_until(shown + ARMED_AFTER).await?;
     let mut words = vec!["\"yes\" to allow".to_owned()];
     if let Some(offer) = &view.offer {
-        words.push(format!("\"more\" for: {}", offer.label));
+        words.push(format!("\"more\" for: {offer}"));
     }
     if view.can_mute {
         words.push("\"mute\" to deny, and the next too".to_owned());
@@ -181,7 +181,7 @@ impl Drop for Screen<'_> {
             let _ = tcsetattr(&self.file, OptionalActions::Flush, &self.before);
         }
         if self.is_open && self.place.holds() {
-            let _ = self.file.write_all(b"\nhardkey: the question was withdrawn\n");
+            let _ = self.file.write_all(b"\nhardkey: the question was answered elsewhere or withdrawn\n");
         }
     }
 }

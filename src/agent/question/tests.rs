@@ -131,6 +131,8 @@ fn no_text_from_elsewhere_changes_the_shape_of_a_dialog() {
             assert!(cost <= ROOM, "{cost} octets do not fit\n{dialog}");
             let odd = |c: char| (c.is_control() && c != '\n') || "<>&%".contains(c);
             assert!(!dialog.contains(odd), "{dialog:?}");
+            // Nor is there anything left for viewers to escape.
+            assert_eq!(text::printable(dialog), *dialog);
         }
     }
 }

@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use secrecy::SecretSlice;
 
+use super::super::terminal;
 use super::residents::residents;
-use super::{Chosen, octets, pin_of, terminal, text};
+use super::{Chosen, octets, pin_of, text};
 use crate::agent::inventory::authorized_keys_line;
 use crate::backend::SignError;
 use crate::backend::fido::{Devices, Session};

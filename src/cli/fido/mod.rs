@@ -2,7 +2,6 @@
 
 mod enroll;
 mod residents;
-mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretSlice};
 
+use super::terminal;
 use crate::backend::SignError;
 use crate::backend::fido::{Device, Devices, Session, touched};
 use crate::ipc::SecretOctets;
@@ -170,7 +170,7 @@ async fn pin(chosen: &Chosen, devices: &Devices) -> Result<ExitCode, String> {
         Some(false) => None,
         None => return Err(format!("{} knows no PIN", session.device().name)),
     };
-    let new = octets(&terminal::new_pin()?);
+    let new = octets(&terminal::new_pin("New PIN")?);
     done(&mut session, FidoCall::SetPin { old, new }).await?;
     terminal::say("The PIN is set.");
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Chosen, done, octets, pin_of, terminal, text};
+use super::super::terminal;
+use super::{Chosen, done, octets, pin_of, text};
 use crate::agent::inventory::authorized_keys_line;
 use crate::backend::fido::{Device, Devices, Remembered, Session};
 use crate::crypto::fingerprint::FingerprintHash;
