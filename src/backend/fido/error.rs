@@ -30,6 +30,17 @@ pub enum FidoError {
         /// The device.
         device: String,
     },
+    /// It signed, and says in the signature that it did not wait for what it was told to wait for.
+    #[error(
+        "{device}: it signed without {missing}, though it was told to wait for that, so its signature was not passed on; the device is at fault: \
+             use another one, or ask its maker for newer firmware"
+    )]
+    Hasty {
+        /// The device.
+        device: String,
+        /// What it left out.
+        missing: &'static str,
+    },
     /// The worker answered something else.
     #[error("{device}: the worker answered another call; this is a bug")]
     Nonsense {

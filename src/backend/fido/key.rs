@@ -10,11 +10,14 @@ use super::device::Devices;
 use super::error::FidoError;
 use super::residents;
 use super::session::Session;
-use crate::backend::middleware::{TouchNotice, USER_PRESENCE, USER_VERIFICATION, flags_of, security_key_blob};
+use crate::backend::middleware::{
+    TouchNotice, USER_PRESENCE, USER_VERIFICATION, flags_of, left_out, security_key_blob,
+};
 use crate::backend::pin::{Pin, PinPrompt, PinQuestion, TriesLeft};
 use crate::backend::{BoxFuture, CannotDemand, Place, SignError, Signer};
 use crate::crypto::verify::Verifier;
 use crate::errand::{Demands, Errand};
+use crate::field::field;
 use crate::ipc::SecretOctets;
 use crate::ipc::fido::{FidoAnswer, FidoAssertion, FidoCall, FidoCause, FidoFault};
 use crate::protocol::Malformed;
@@ -171,8 +174,8 @@ impl FidoKey {
         let FidoAnswer::Assertion { raw, flags, counter } = answer else { return Err(session.nonsense().into()) };
         let demanded = flags_of(errand.demands);
         // What the authenticator did it signs, by the same bits: CTAP 2.1 section 6.1.
-        if flags & demanded != demanded {
-            return Err(session.nonsense().into());
+        if let Some(missing) = left_out(demanded & !flags) {
+            return Err(FidoError::Hasty { device: session.device().name.clone(), missing }.into());
         }
         let signature = security_key_blob(&key.public, &raw, flags, counter);
         let device = session.device().name.clone();
@@ -330,7 +333,10 @@ struct Shown {
 
 impl Touch {
     fn new(key: &Handle, helpers: &Helpers, errand: &Errand) -> Self {
-        let text = format!("Confirm user presence for key {}", key.comment);
+        // It begins as stock's, by which some askpass programs know it.
+        let purpose = if errand.purpose.is_empty() { String::new() } else { format!(", to {}", errand.purpose) };
+        let key = field(key.comment.as_bytes());
+        let text = format!("Confirm user presence for key {key}{purpose}: touch the security key");
         Self { text, errand: errand.clone(), notices: Arc::clone(&helpers.notices), shown: Arc::default() }
     }
 
