@@ -37,7 +37,7 @@ look_for() {
     fido2-tools) command -v fido2-token ;;
     libclang-dev) exists /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-[0-9]*.so* /usr/lib/*/libclang.so* /usr/lib/*/libclang-[0-9]*.so* ;;
     python3) command -v python3 ;;
-    systemd) command -v systemd-socket-activate ;;
+    systemd) command -v systemd-socket-activate && [ -x /lib/systemd/systemd-logind ] ;;
     umockdev) command -v umockdev-run ;;
     libc6-dev) [ -e /usr/include/stdio.h ] ;;
     opensc) command -v pkcs11-tool && exists /usr/lib*/pkcs11-spy.so /usr/lib*/*/pkcs11-spy.so ;;

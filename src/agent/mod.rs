@@ -26,6 +26,7 @@ mod question;
 mod reload;
 mod running;
 mod security_keys;
+mod session;
 mod signing;
 pub mod socket;
 

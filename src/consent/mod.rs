@@ -7,7 +7,7 @@ pub mod approvals;
 mod askpass;
 mod assuan;
 pub mod board;
-mod bus;
+pub(crate) mod bus;
 pub mod dialog;
 mod front;
 mod group;
