@@ -4,6 +4,7 @@
 
 pub mod administrator;
 mod audit;
+mod certificates;
 mod fido;
 mod listen;
 mod pin;
@@ -26,6 +27,7 @@ use crate::backend::pkcs11::uri::Uri;
 use crate::backend::pkcs11::{ModuleSpec, Selector};
 use crate::policy::{Policy, Preset};
 pub use audit::{AuditConfig, AuditPath};
+pub use certificates::CertificatesConfig;
 pub use fido::{FidoConfig, KeyPath};
 pub use listen::{ExtraListener, Label, ListenConfig};
 pub use pin::PinConfig;
@@ -75,6 +77,9 @@ pub struct Config {
     /// Keys on security keys.
     #[serde(default)]
     pub fido: FidoConfig,
+    /// Certificates for keys on tokens.
+    #[serde(default)]
+    pub certificates: CertificatesConfig,
 }
 
 /// `[trust]`

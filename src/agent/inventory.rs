@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::certificates::Validity;
 use crate::backend::Place;
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::errand::Demands;
@@ -24,6 +25,9 @@ pub struct Entry {
     /// What rules demand of it in vain.
     #[serde(default)]
     pub cannot_demand: CannotDemand,
+    /// When a certificate ends, in UTC (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_before: Option<String>,
     /// Where it lives.
     #[serde(flatten)]
     pub place: Place,
@@ -59,15 +63,31 @@ impl Entry {
             comment,
             confirm: identity.confirm,
             cannot_demand: CannotDemand { touch: why_not(true, false), pin: why_not(false, true) },
+            valid_before: public.certificate().and_then(|_| Validity::of(public).end()),
             place: identity.signer.place(),
         }
     }
 }
 
-/// The inventory as JSON.
-pub fn encode(keyring: &Keyring) -> Vec<u8> {
-    let entries: Vec<Entry> = keyring.iter().map(|identity| Entry::of(identity)).collect();
-    serde_json::to_vec(&entries).unwrap_or_default()
+/// Everything there is to tell.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Inventory {
+    /// The keys.
+    pub keys: Vec<Entry>,
+    /// What a person should know beside them, a line each.
+    pub notes: Vec<String>,
+}
+
+impl Inventory {
+    /// What a keyring holds.
+    pub fn of(keyring: &Keyring, notes: Vec<String>) -> Self {
+        Self { keys: keyring.iter().map(|identity| Entry::of(identity)).collect(), notes }
+    }
+
+    /// As JSON.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
 }
 
 /// A line for `authorized_keys` (sshd(8)): type, base64 blob, comment.

@@ -135,6 +135,12 @@ fn report(program: &str, outcome: Result<ExitCode, Failure>) -> ExitCode {
     })
 }
 
+/// Tells something that is not the answer itself.
+#[expect(clippy::print_stderr, reason = "notes are for people, and stay out of what programs read")]
+fn warn(text: &str) {
+    eprintln!("hardkey: {text}");
+}
+
 /// Writes to standard output; a reader that has seen enough is no error.
 fn print(text: &str) -> Result<ExitCode, String> {
     use std::io::Write as _;

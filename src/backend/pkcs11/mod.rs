@@ -12,6 +12,7 @@ mod pool;
 mod presence;
 mod readers;
 mod rest;
+mod set_aside;
 mod silence;
 mod token;
 mod unlock;
@@ -368,9 +369,12 @@ impl Module {
     }
 
     fn selects(&self, token: &TokenSeen, key: &KeySeen) -> bool {
-        self.spec.keys.is_empty()
+        let is_usual = !set_aside::is_set_aside(token, key);
+        self.spec.keys.is_empty() && is_usual
             || self.spec.keys.iter().any(|selector| match selector {
-                Selector::Uri(uri) => uri.matches_token(token) && uri.matches_key(key),
+                Selector::Uri(uri) => {
+                    uri.matches_token(token) && uri.matches_key(key) && (is_usual || uri.names_a_key())
+                }
                 Selector::Fingerprint(wanted) => has_fingerprint(key, wanted),
             })
     }
