@@ -1,4 +1,4 @@
-//! Smartcards as kinds of tokens: each in a reader of its own, through OpenSC.
+//! Smartcards as kinds of tokens, each in a reader of its own.
 
 use crate::card::{Card, Reader};
 use crate::home::Home;
@@ -8,33 +8,42 @@ use crate::module::Module;
 /// A card and its reader.
 pub struct Inserted {
     card: Card,
-    reader: Reader,
+    /// Kept, for the card is in it.
+    _reader: Reader,
+    module: Module,
 }
 
 impl Inserted {
-    /// A PIV card.
+    /// A PIV card, through OpenSC.
     #[must_use]
     pub fn piv(home: &Home) -> Self {
-        Self::new(home, |reader| reader.piv("card"))
+        Self::new(home, |reader| reader.piv("card"), Reader::opensc)
     }
 
-    /// An OpenPGP card.
+    /// The same, through Yubico's module.
+    #[must_use]
+    pub fn ykcs11(home: &Home) -> Self {
+        Self::new(home, |reader| reader.piv("card"), |reader| reader.module("libykcs11.so", "ykcs11"))
+    }
+
+    /// An OpenPGP card, through OpenSC.
     #[must_use]
     pub fn openpgp(home: &Home) -> Self {
-        Self::new(home, |reader| reader.openpgp("card"))
+        Self::new(home, |reader| reader.openpgp("card"), Reader::opensc)
     }
 
-    fn new(home: &Home, make: impl FnOnce(&Reader) -> Card) -> Self {
+    fn new(home: &Home, make: fn(&Reader) -> Card, module: fn(&Reader) -> Module) -> Self {
         let reader = Reader::new(home);
         let mut card = make(&reader);
         card.insert();
-        Self { card, reader }
+        let module = module(&reader);
+        Self { card, _reader: reader, module }
     }
 }
 
 impl TokenKind for Inserted {
     fn module(&self) -> Module {
-        self.reader.opensc()
+        self.module.clone()
     }
 
     fn pin(&self) -> &'static str {
