@@ -1,9 +1,13 @@
 //! A terminal that somebody looks at and types on.
 
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use crate::agent::Agent;
 use crate::home::Home;
 use crate::processes::{Pid, arguments, children};
 use crate::run::Task;
-use crate::wait::{SOON, until_some};
+use crate::wait::{SOON, until, until_some};
 
 /// A terminal of 100 columns and 30 lines, kept by a tmux of its own.
 pub struct Pane {
@@ -26,6 +30,33 @@ impl Pane {
         let start = pane.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30"]).arg(script);
         prepare(start).run().succeeds();
         pane
+    }
+
+    /// Opens one in which `ssh-add -T` is the foreground job, which has the agent sign with the key in this file.
+    #[must_use]
+    pub fn testing(home: &Home, agent: &Agent, key: &Path) -> Self {
+        Self::running(home, agent, &format!("ssh-add -T '{}'", key.display()))
+    }
+
+    /// Opens one in which a command of the shell is the foreground job. [`Self::status`] tells how it ended.
+    #[must_use]
+    pub fn running(home: &Home, agent: &Agent, command: &str) -> Self {
+        let status = home.path("status");
+        let _ = std::fs::remove_file(&status);
+        let script = format!("{command}; echo $? >'{}'; exec sleep 1000", status.display());
+        Self::with(home, "running", &script, |task| task.env("SSH_AUTH_SOCK", agent.socket()))
+    }
+
+    /// The exit status of the foreground job, once it has ended.
+    #[must_use]
+    pub fn status(&self) -> Option<String> {
+        let read = || std::fs::read_to_string(self.home.path("status")).ok().filter(|text| text.ends_with('\n'));
+        until_some(SOON, read).map(|text| text.trim().to_owned())
+    }
+
+    /// Makes it so many columns wide and lines high.
+    pub fn resize(&self, columns: &str, lines: &str) {
+        self.tmux(&["resize-window", "-x", columns, "-y", lines]).run().succeeds();
     }
 
     /// What it shows now; nothing once it is closed.
@@ -62,13 +93,22 @@ impl Pane {
         self.tmux(&["send-keys"]).args(keys).run().succeeds();
     }
 
-    /// Closes it.
+    /// Closes it, with all that runs on it.
+    ///
+    /// # Panics
+    /// When it stays.
     pub fn close(&self) {
         self.tmux(&["kill-server"]).run();
+        // One that is opened now must not be of the server that ends.
+        let socket = self.socket();
+        assert!(until(SOON, || UnixStream::connect(&socket).is_err()), "tmux does not end\n{}", self.home.logs());
     }
 
     fn tmux(&self, arguments: &[&str]) -> Task {
-        let socket = self.home.path("run").join(format!("tmux-{}", self.name));
-        self.home.command("tmux").arg("-S").arg(socket).env("TERM", "xterm").args(arguments)
+        self.home.command("tmux").arg("-S").arg(self.socket()).env("TERM", "xterm").args(arguments)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.home.path("run").join(format!("tmux-{}", self.name))
     }
 }

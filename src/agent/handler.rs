@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::account::Account;
 use super::description::{self, Named};
+use super::inventory::Inventory;
 use super::managing::is_management;
 use super::signing::Refused;
-use super::{Agent, explanation, inventory};
+use super::{Agent, explanation};
 use crate::clock;
 use crate::consent::board::Viewer;
 use crate::crypto::verify;
@@ -167,7 +168,7 @@ impl<'a> Handler<'a> {
     }
 
     async fn list(&mut self) -> Reply {
-        self.agent.residents.refresh(&self.agent.keyring, &self.agent.fido);
+        self.agent.look_around();
         self.agent.providers.first_look().await;
         let preset = self.agent.preset();
         let login = match self.origin.binds().list() {
@@ -226,9 +227,10 @@ impl<'a> Handler<'a> {
         if !self.origin.binds().untouched() {
             return Reply::Fixed(reply::EXTENSION_FAILURE);
         }
-        self.agent.residents.refresh(&self.agent.keyring, &self.agent.fido);
+        self.agent.look_around();
         self.agent.providers.first_look().await;
-        Reply::Own(reply::document(INVENTORY, &inventory::encode(&self.agent.keyring())))
+        let notes = self.agent.providers.notes();
+        Reply::Own(reply::document(INVENTORY, &Inventory::of(&self.agent.keyring(), notes).encode()))
     }
 
     async fn explain(&self) -> Reply {

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::agent::Providers;
 use crate::agent::command::specs;
-use crate::agent::inventory::Entry;
+use crate::agent::inventory::{Entry, Inventory};
 use crate::backend::BoxFuture;
 use crate::backend::middleware::TouchNotice;
 use crate::backend::pin::{Pin, PinError, PinPrompt, PinQuestion, PinSource};
@@ -25,7 +25,7 @@ const EXTENSION_RESPONSE: u8 = 29;
 const MAX_REPLY: u64 = 64 * 1024 * 1024;
 
 /// The keys that there are.
-pub(super) fn inventory(config: Option<&Path>) -> Result<Vec<Entry>, String> {
+pub(super) fn inventory(config: Option<&Path>) -> Result<Inventory, String> {
     let asked = match std::env::var_os("SSH_AUTH_SOCK") {
         Some(socket) if config.is_none() => ask(Path::new(&socket), INVENTORY, &[]).ok(),
         _ => None,
@@ -55,7 +55,7 @@ pub(super) fn release() -> Result<(), String> {
 
 /// The keys of the agent that `SSH_AUTH_SOCK` names; `None` when nothing or something else is there.
 pub(super) fn of_agent() -> Option<Vec<Entry>> {
-    serde_json::from_slice(&ask_running(INVENTORY, &[]).ok()?).ok()
+    serde_json::from_slice::<Inventory>(&ask_running(INVENTORY, &[]).ok()?).ok().map(|inventory| inventory.keys)
 }
 
 /// Why there is no answer.
@@ -130,19 +130,22 @@ fn ask(socket: &Path, extension: &str, content: &[u8]) -> Result<Vec<u8>, Silenc
 }
 
 /// Looks at the modules of the configuration without logging in.
-fn look(config: Option<&Path>) -> Result<Vec<Entry>, String> {
+fn look(config: Option<&Path>) -> Result<Inventory, String> {
     let config = Config::find(config).map_err(|error| error.to_string())?;
     crate::agent::log::to_stderr(false);
     let keyring = Arc::new(Mutex::new(Keyring::default()));
     let modules = specs(&config, &PinSource::Ask, true);
-    let (providers, _changes) = Providers::new(Arc::clone(&keyring), Arc::new(Nobody), PatternList::new(""), modules);
+    let certificates = config.certificates.folder();
+    let (providers, _changes) =
+        Providers::new(Arc::clone(&keyring), Arc::new(Nobody), PatternList::new(""), modules, certificates);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
     runtime.block_on(providers.start());
+    let notes = providers.notes();
     let keyring = keyring.lock().map_err(|_| "looking at the modules failed".to_owned())?;
-    Ok(keyring.iter().map(|identity| Entry::of(identity)).collect())
+    Ok(Inventory::of(&keyring, notes))
 }
 
 /// Looking asks nobody.

@@ -13,6 +13,8 @@ mod log;
 mod policy;
 mod prompts;
 mod public;
+mod terminal;
+mod token;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -53,6 +55,8 @@ enum Command {
     Policy(policy::Arguments),
     /// Manage security keys (FIDO2): list them, make and delete keys, set the PIN
     Fido(fido::Arguments),
+    /// Manage PKCS#11 tokens: list and initialise them, make keys, set PINs
+    Token(token::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
     #[command(hide = true)]
     Worker,
@@ -98,6 +102,7 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
         Command::Policy(arguments) => policy::run(&arguments).map_err(Failure::from),
         Command::Fido(arguments) => fido::run(arguments).map_err(Failure::from),
+        Command::Token(arguments) => token::run(&arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };
     report("hardkey", outcome)
@@ -128,6 +133,12 @@ fn report(program: &str, outcome: Result<ExitCode, Failure>) -> ExitCode {
         eprintln!("{program}: {}", failure.text);
         ExitCode::from(failure.status)
     })
+}
+
+/// Tells something that is not the answer itself.
+#[expect(clippy::print_stderr, reason = "notes are for people, and stay out of what programs read")]
+fn warn(text: &str) {
+    eprintln!("hardkey: {text}");
 }
 
 /// Writes to standard output; a reader that has seen enough is no error.

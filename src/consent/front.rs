@@ -158,7 +158,7 @@ impl Front {
     /// Asks for a yes or no within a time; with the moment at which the question appeared.
     pub(super) async fn confirm(&self, view: &View, time: Duration) -> Result<(Reply, Instant), Broken> {
         match self {
-            Self::Askpass(askpass) => askpass.confirm(&view.text).await,
+            Self::Askpass(askpass) => askpass.confirm(&view.text_without_offer()).await,
             Self::Pinentry(pinentry) => pinentry.confirm(view, time).await,
             Self::Notification(bus) => Daemon::find(bus).await?.confirm(view).await,
             Self::Terminal(tty) => terminal::confirm(tty, view).await,

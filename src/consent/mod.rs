@@ -29,7 +29,8 @@ use std::time::Duration;
 use crate::backend::BoxFuture;
 use crate::backend::pin::{Pin, PinError, PinPrompt, PinQuestion, TriesLeft};
 use crate::clock;
-use crate::errand::Errand;
+use crate::errand::{Errand, Sake};
+use crate::field::{field, quoted};
 use board::{Board, Posting};
 use dialog::Source;
 pub use dialog::{Allowed, Dialog};
@@ -151,6 +152,9 @@ impl Consent {
         let token = question.token.clone();
         let answer = async {
             let _place = self.queue.enter(None)?;
+            if question.tries == TriesLeft::Final {
+                self.final_try(question).await?;
+            }
             let text = pin_text(question);
             let mut posting = self.board.ask_pin(&text);
             self.anywhere(&Question::Secret(&text), &question.errand, &mut posting).await
@@ -184,6 +188,16 @@ impl Consent {
             biased;
             answer = posting.answer(self.timeout) => answer,
             answer = on_screens => answer,
+        }
+    }
+
+    /// Has the person decide on the final try before there is a field to type into: whoever types a PIN many times a day reads no warnings beside it.
+    async fn final_try(&self, question: &PinQuestion) -> Result<(), Refusal> {
+        let view = View { text: final_try_text(question), offer: None, can_mute: false };
+        let mut posting = self.board.ask(&view, None);
+        match self.anywhere(&Question::Confirm(&view, None), &question.errand, &mut posting).await? {
+            Answer::Reply(Reply::Allow(_)) => Ok(()),
+            Answer::Reply(Reply::Deny | Reply::Mute) | Answer::Secret(_) => Err(Refusal::Declined),
         }
     }
 
@@ -283,11 +297,29 @@ impl Question<'_> {
     }
 }
 
-fn pin_text(question: &PinQuestion) -> String {
-    let mut text = format!(
-        "Enter the PIN of token {:?} (serial {}) to use key {:?}.",
+fn final_try_text(question: &PinQuestion) -> String {
+    format!(
+        "FINAL PIN TRY\nA wrong PIN now locks token {:?} (serial {}). A smartcard then needs its PUK; a security key can only be erased, with every key on it.\n\
+         Try the PIN, to use key {:?}?",
         question.token, question.serial, question.key
+    )
+}
+
+fn pin_text(question: &PinQuestion) -> String {
+    let PinQuestion { token, serial, key, errand, .. } = question;
+    let serial = if serial.is_empty() { String::new() } else { format!(" (serial {})", field(serial.as_bytes())) };
+    let purpose = if errand.purpose.is_empty() { String::new() } else { format!("to {}, ", errand.purpose) };
+    let mut text = format!(
+        "Enter the PIN of token {}{serial},\n{purpose}with key {}.",
+        quoted(token.as_bytes()),
+        quoted(key.as_bytes())
     );
+    // What the agent asks on its own account comes from nobody.
+    match errand.asker.map(|_| errand.sake) {
+        Some(Sake::Others) => text += "\nThis was asked for by a host that the agent is forwarded to.",
+        Some(Sake::Unknown) => text += "\nWhere this comes from is not certain; it may be from elsewhere.",
+        Some(Sake::Own) | None => {}
+    }
     if question.after_refusal {
         text += "\nThe last PIN was wrong.";
     }
@@ -298,4 +330,38 @@ fn pin_text(question: &PinQuestion) -> String {
         TriesLeft::Locked | TriesLeft::NoWarning => {}
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::origin::peer::ProcessId;
+
+    fn question(sake: Sake, tries: TriesLeft) -> PinQuestion {
+        let purpose = "log in as \"root\" at hostb".to_owned();
+        let asker = Some(ProcessId { pid: 1, start: 1 });
+        PinQuestion {
+            token: "work\n<b>".to_owned(),
+            serial: "12".to_owned(),
+            key: "key".to_owned(),
+            tries,
+            after_refusal: false,
+            errand: Errand { purpose, asker, sake, ..Errand::default() },
+        }
+    }
+
+    #[test]
+    fn a_question_for_a_pin_says_what_for_and_who_asks_if_that_is_not_the_user() {
+        let own = "Enter the PIN of token \"work\\x0a\\x3cb\\x3e\" (serial 12),\nto log in as \"root\" at hostb, with key \"key\".";
+        assert_eq!(pin_text(&question(Sake::Own, TriesLeft::NoWarning)), own);
+        let forwarded = pin_text(&question(Sake::Others, TriesLeft::Final));
+        assert!(
+            forwarded.contains("\nThis was asked for by a host that the agent is forwarded to.\nThis is the final try")
+        );
+        assert!(
+            pin_text(&question(Sake::Unknown, TriesLeft::Low)).contains("may be from elsewhere.\nFew tries are left.")
+        );
+        let nobody = PinQuestion { errand: Errand::default(), ..question(Sake::Own, TriesLeft::NoWarning) };
+        assert_eq!(pin_text(&nobody).lines().count(), 2, "what the agent asks on its own account comes from nobody");
+    }
 }
