@@ -3,6 +3,7 @@
 //! One call, one answer, strictly in turn. Frames are those of [`crate::protocol::frame`], bodies are `postcard`.
 
 pub mod fido;
+pub mod token;
 
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -71,6 +72,8 @@ pub enum Call {
     },
     /// Do something with the FIDO device.
     Fido(fido::FidoCall),
+    /// Manage the module's tokens.
+    Token(token::TokenCall),
     /// Sign with a security key through the middleware.
     SignAssertion(Assertion),
     /// Look at all slots, tokens and keys.
@@ -134,6 +137,8 @@ pub enum Answer {
         tokens: Vec<TokenSeen>,
         /// The module has slots that tokens are put into and taken out of, so this process will see a new one.
         sees_insertions: bool,
+        /// The socket of the `pcscd` that the module takes its tokens from.
+        pcscd: Option<std::path::PathBuf>,
     },
     /// Logged in; these are the token's keys as they show now.
     LoggedIn(TokenSeen),
@@ -150,6 +155,8 @@ pub enum Answer {
     },
     /// The FIDO device's answer.
     Fido(fido::FidoAnswer),
+    /// What came of managing tokens.
+    Token(token::TokenAnswer),
     /// The FIDO device begins to wait for a touch, or no longer waits; the answer is still to come.
     WaitsForTouch(bool),
     /// It failed.
@@ -168,6 +175,8 @@ pub struct TokenSeen {
     pub name: TokenName,
     /// The slot it is in.
     pub slot: u64,
+    /// The slot's description; modules for cards have the reader's name there.
+    pub reader: String,
     /// A user PIN is needed before private keys can be used.
     pub login_required: bool,
     /// The PIN is entered on the device.
@@ -241,6 +250,8 @@ pub enum FaultKind {
     FinalTry,
     /// The token does not do this mechanism.
     MechanismRefused,
+    /// The module does not do this at all.
+    NotSupported,
     /// The user cancelled on the device, or did not react.
     Cancelled,
     /// Anything else.

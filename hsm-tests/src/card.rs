@@ -109,6 +109,10 @@ impl Reader {
         self.start();
     }
 
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
     /// Ends the service, and with it the reader.
     pub fn stop(&mut self) {
         if let Some(mut service) = self.service.take() {
@@ -188,7 +192,8 @@ impl Reader {
     }
 
     fn card(&self, kind: CardKind, folder: PathBuf, keys: Vec<(Slot, PublicKey)>) -> Card {
-        Card { home: self.home.clone(), folder, port: self.port, kind, keys, running: None }
+        let service = self.environment();
+        Card { home: self.home.clone(), folder, port: self.port, kind, keys, service, running: None }
     }
 
     fn template(&self, kind: CardKind, number: usize) -> PathBuf {
@@ -213,6 +218,8 @@ pub struct Card {
     port: u16,
     kind: CardKind,
     keys: Vec<(Slot, PublicKey)>,
+    /// What programs need in their environment to find the reader.
+    service: (&'static str, PathBuf),
     running: Option<Background>,
 }
 
@@ -245,6 +252,26 @@ impl Card {
     #[must_use]
     pub fn pin(&self) -> &'static str {
         PIN
+    }
+
+    /// Makes a key and a certificate in slot 82, the first of those for keys that are no longer in use; its public half. The card has to be
+    /// in the reader.
+    ///
+    /// # Panics
+    /// When a tool fails.
+    #[must_use]
+    pub fn retire_a_key(&self) -> PublicKey {
+        let script = "cd \"$0\" && until yubico-piv-tool --reader Yubico --action version >/dev/null 2>&1; do sleep 0.05; done && \
+            yubico-piv-tool --reader Yubico --action generate --slot 82 --algorithm ECCP256 --output 82.pem && \
+            openssl ecparam -name prime256v1 -genkey -noout -out ca.key && \
+            openssl req -new -x509 -key ca.key -subj /CN=issuer -out ca.pem && \
+            openssl x509 -new -force_pubkey 82.pem -CA ca.pem -CAkey ca.key -subj /CN=retired -days 99 -out 82.crt && \
+            yubico-piv-tool --reader Yubico --action import-certificate --slot 82 --input 82.crt && \
+            ssh-keygen -i -m PKCS8 -f 82.pem >82.pub";
+        let folder = self.home.directory("retired");
+        let tool = self.home.command("sh").args(["-c", script]).arg(&folder).env(self.service.0, &self.service.1);
+        tool.within(std::time::Duration::from_secs(60)).run().succeeds();
+        PublicKey::read(&self.home, folder.join("82.pub"))
     }
 
     /// The public half of a key.
@@ -292,11 +319,18 @@ impl Card {
 
     /// What the card answered to each VERIFY with a PIN in it; without one it only asks for the tries that are left.
     fn verifications(&self) -> Vec<String> {
+        self.answers("20")
+    }
+
+    /// What the card answered to each command with this instruction, in hexadecimal digits, that had something with it: `24` changes a PIN,
+    /// `2c` sets it anew by the PUK (ISO 7816-4, NIST SP 800-73-4).
+    #[must_use]
+    pub fn answers(&self, instruction: &str) -> Vec<String> {
         let log = self.log();
         let words = log.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         words
             .filter_map(|words| match words[..] {
-                ["20", _, _, length, status] if length != "00" => Some(status.to_owned()),
+                [found, _, _, length, status] if found == instruction && length != "00" => Some(status.to_owned()),
                 _ => None,
             })
             .collect()

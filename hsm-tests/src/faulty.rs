@@ -75,6 +75,12 @@ impl FaultyToken {
         environment
     }
 
+    /// The faulty module's path.
+    #[must_use]
+    pub fn module_path(&self) -> PathBuf {
+        library()
+    }
+
     /// The token itself.
     #[must_use]
     pub fn token(&self) -> &Token {

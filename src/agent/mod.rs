@@ -6,6 +6,7 @@ mod account;
 pub mod activation;
 mod approving;
 mod asking;
+mod certificates;
 pub mod command;
 mod connection;
 mod crowd;
@@ -19,12 +20,14 @@ mod log_quota;
 mod managing;
 pub mod policies;
 pub mod process;
+mod prompting;
 mod provider_policy;
 mod providers;
 mod question;
 mod reload;
 mod running;
 mod security_keys;
+mod session;
 mod signing;
 pub mod socket;
 
@@ -205,6 +208,12 @@ impl Agent {
         for identity in security_keys::configured(files, &self.fido) {
             self.keyring().add(identity);
         }
+    }
+
+    /// Takes over what changed outside: security keys that were plugged in, certificates that were put into their folder.
+    fn look_around(&self) {
+        self.residents.refresh(&self.keyring, &self.fido);
+        self.providers.follow_certificates();
     }
 
     fn preset(&self) -> Preset {

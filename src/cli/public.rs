@@ -19,7 +19,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    let entries = super::client::inventory(arguments.config.as_deref())?;
+    let entries = super::client::inventory(arguments.config.as_deref())?.keys;
     let wanted: Vec<&Entry> = match &arguments.key {
         None => entries.iter().collect(),
         Some(key) => {

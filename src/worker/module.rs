@@ -15,7 +15,7 @@ use cryptoki::types::RawAuthPin;
 use secrecy::ExposeSecret as _;
 
 use super::raw::RawModule;
-use super::{fault, keys};
+use super::{fault, keys, pcscd};
 use crate::backend::pin::TriesLeft;
 use crate::ipc::{self, Answer, FaultKind, KeyName, Mechanism, ModuleFault, SecretOctets, TokenName, TokenSeen};
 use crate::protocol::public_key::KeyMaterial;
@@ -57,6 +57,11 @@ impl Module {
         Ok(Self { sessions: HashMap::new(), context, raw, occupied: Vec::new() })
     }
 
+    /// The module, for what has nothing to do with the sessions that are open.
+    pub(super) const fn context(&self) -> &Pkcs11 {
+        &self.context
+    }
+
     /// All tokens that are there, with the keys that show.
     pub(super) fn scan(&mut self) -> Result<Answer, ModuleFault> {
         let mut tokens = Vec::new();
@@ -76,7 +81,7 @@ impl Module {
         self.sessions.retain(|name, _| tokens.iter().any(|token| token.name == *name));
         let all = self.context.get_all_slots().map_err(fault::of)?;
         let is_removable = |slot: &Slot| self.context.get_slot_info(*slot).is_ok_and(|info| info.removable_device());
-        Ok(Answer::Tokens { tokens, sees_insertions: all.iter().any(is_removable) })
+        Ok(Answer::Tokens { tokens, sees_insertions: all.iter().any(is_removable), pcscd: pcscd::socket() })
     }
 
     /// Whether the tokens may be others than at the last scan.
@@ -232,6 +237,7 @@ impl Module {
         let keys = keys::scan(&open.session, private_visible)?;
         Ok(TokenSeen {
             slot: slot.id(),
+            reader: slot_info.slot_description().trim_end_matches([' ', '\0']).to_owned(),
             login_required: info.login_required(),
             protected_path: info.protected_authentication_path(),
             pin_initialized: info.user_pin_initialized(),
@@ -331,14 +337,14 @@ fn log_in_anew(session: &Session, pin: Option<SecretOctets>) -> Result<(), Error
     }
 }
 
-fn user_login(session: &Session, user: UserType, pin: Option<SecretOctets>) -> Result<(), Error> {
+pub(super) fn user_login(session: &Session, user: UserType, pin: Option<SecretOctets>) -> Result<(), Error> {
     match pin {
         Some(pin) => session.login_with_raw(user, &RawAuthPin::new(Box::new(pin.0.expose_secret().to_vec()))),
         None => session.login(user, None),
     }
 }
 
-fn name(info: &TokenInfo) -> TokenName {
+pub(super) fn name(info: &TokenInfo) -> TokenName {
     let trimmed = |text: &str| text.trim_end_matches([' ', '\0']).to_owned();
     TokenName {
         manufacturer: trimmed(info.manufacturer_id()),
@@ -348,7 +354,7 @@ fn name(info: &TokenInfo) -> TokenName {
     }
 }
 
-fn tries(info: &TokenInfo) -> TriesLeft {
+pub(super) fn tries(info: &TokenInfo) -> TriesLeft {
     if info.user_pin_locked() {
         TriesLeft::Locked
     } else if info.user_pin_final_try() {

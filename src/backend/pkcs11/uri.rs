@@ -109,6 +109,11 @@ impl Uri {
             && self.id.as_ref().is_none_or(|id| *id == key.id)
     }
 
+    /// Whether the URI is about certain keys of its token, not about all.
+    pub fn names_a_key(&self) -> bool {
+        self.object.is_some() || self.id.is_some()
+    }
+
     /// Whether everything this URI asks for is what `other` says; for two URIs that were both written by people or by [`Self::of_key`].
     pub fn covers(&self, other: &Self) -> bool {
         fn within<T: PartialEq>(wanted: &Option<T>, found: &Option<T>) -> bool {
@@ -125,6 +130,14 @@ impl Uri {
     /// Whether the URI asks only for what [`Self::of_key`] says of a key.
     pub fn can_name_keys(&self) -> bool {
         self.manufacturer.is_none() && self.model.is_none() && self.slot.is_none() && self.module_path.is_none()
+    }
+
+    /// The URI that selects a token, however the slots are numbered; one that is not initialised has nothing but its slot.
+    pub fn of_token(token: &TokenSeen) -> Self {
+        let filled = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());
+        let (label, serial) = (filled(&token.name.label), filled(&token.name.serial));
+        let slot = (label.is_none() && serial.is_none()).then_some(token.slot);
+        Self { token: label, serial, slot, ..Self::default() }
     }
 
     /// The URI that selects one key on one token, however the slots are numbered.
@@ -209,6 +222,7 @@ mod tests {
                 label: "ci token".into(),
             },
             slot: 7,
+            reader: String::new(),
             login_required: true,
             protected_path: false,
             pin_initialized: true,
