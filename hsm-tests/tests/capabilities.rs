@@ -54,7 +54,9 @@ impl Lab {
         // The keys that the PIN brings to light are listed after its first use.
         signing(&shown);
         let all = self.keys(&agent);
-        column.insert("keys that sign", summary(signing(&all)));
+        let able = signing(&all);
+        column.insert("signs with the PIN", some_of(&able, all.len()));
+        column.insert("keys that sign", summary(able));
         column.insert("shown before the PIN", format!("{} of {}", shown.len(), all.len()));
         column.insert("workers", self.workers(&agent, &all[0]).to_owned());
     }
