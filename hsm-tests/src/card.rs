@@ -270,7 +270,7 @@ impl Card {
             ssh-keygen -i -m PKCS8 -f 82.pem >82.pub";
         let folder = self.home.directory("retired");
         let tool = self.home.command("sh").args(["-c", script]).arg(&folder).env(self.service.0, &self.service.1);
-        tool.within(std::time::Duration::from_secs(60)).run().succeeds();
+        tool.within(Duration::from_secs(60)).run().succeeds();
         PublicKey::read(&self.home, folder.join("82.pub"))
     }
 
