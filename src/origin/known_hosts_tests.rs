@@ -1,5 +1,5 @@
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
 use crate::origin::testing::{Scratch, ssh_keygen};
@@ -166,13 +166,9 @@ fn a_hundred_thousand_hashed_lines_are_no_obstacle() {
     let mut text = format!("{hashed} {other}\n").repeat(99_999);
     text.push_str(&format!("h {}\n", keys.public("a")));
     let file = keys.known_hosts(&text);
-    let start = Instant::now();
     assert_eq!(keys.find(&file, &host("h"), "a"), known(&file, 100_000));
-    let (miss, hit) = (start.elapsed(), Instant::now());
     // Every line's hash has to be computed when every line holds the key.
     assert_eq!(keys.find(&file, &host("h"), "b"), Answer::Unknown);
-    eprintln!("100000 lines: {miss:?} with other keys, {:?} with the same key", hit.elapsed());
-    assert!(start.elapsed() < Duration::from_secs(10));
 }
 
 /// Keys made by the real `ssh-keygen`.
