@@ -23,6 +23,7 @@ mod provider_policy;
 mod providers;
 mod question;
 mod reload;
+mod rotating;
 mod running;
 mod security_keys;
 mod signing;
@@ -84,6 +85,7 @@ pub struct Agent {
     providers: Providers,
     fido: fido::Helpers,
     residents: security_keys::Residents,
+    key_states: rotating::KeyStates,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
     audit: Arc<Audit>,
@@ -112,6 +114,7 @@ impl Agent {
             comparing: Semaphore::new(2),
             providers,
             residents: security_keys::Residents::default(),
+            key_states: rotating::KeyStates::default(),
             fido: fido::Helpers {
                 devices: Arc::default(),
                 notices: Arc::clone(&consent) as _,
