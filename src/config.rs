@@ -4,9 +4,11 @@
 
 pub mod administrator;
 mod audit;
+mod certificates;
 mod fido;
 mod listen;
 mod pin;
+mod release;
 mod rules;
 pub(crate) mod values;
 
@@ -25,9 +27,11 @@ use crate::backend::pkcs11::uri::Uri;
 use crate::backend::pkcs11::{ModuleSpec, Selector};
 use crate::policy::{Policy, Preset};
 pub use audit::{AuditConfig, AuditPath};
+pub use certificates::CertificatesConfig;
 pub use fido::{FidoConfig, KeyPath};
 pub use listen::{ExtraListener, Label, ListenConfig};
 pub use pin::PinConfig;
+pub use release::ReleaseConfig;
 use rules::{Defaults, Forwarding, KeySection, ProcessSection, RuleSection, Sections, Source};
 
 /// A file that is longer than this is not read, in octets.
@@ -73,6 +77,9 @@ pub struct Config {
     /// Keys on security keys.
     #[serde(default)]
     pub fido: FidoConfig,
+    /// Certificates for keys on tokens.
+    #[serde(default)]
+    pub certificates: CertificatesConfig,
 }
 
 /// `[trust]`
@@ -113,6 +120,9 @@ pub struct ModuleConfig {
     pub workers: Option<std::num::NonZeroUsize>,
     /// The limit for one call.
     pub timeout: Option<Seconds>,
+    /// When sessions and logins end that nobody uses.
+    #[serde(default)]
+    pub release: ReleaseConfig,
     /// Variables for the workers' environment.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -265,6 +275,7 @@ impl ModuleConfig {
             keys: self.keys.iter().map(|key| key.0.clone()).collect(),
             pin: self.pin.as_ref().and_then(PinConfig::source).unwrap_or_else(|| default_pin.clone()),
             cache: self.pin.as_ref().map(|pin| pin.cache).unwrap_or_default(),
+            release: self.release.0,
             ..ModuleSpec::default()
         }
     }

@@ -137,6 +137,8 @@ pub enum Answer {
         tokens: Vec<TokenSeen>,
         /// The module has slots that tokens are put into and taken out of, so this process will see a new one.
         sees_insertions: bool,
+        /// The socket of the `pcscd` that the module takes its tokens from.
+        pcscd: Option<std::path::PathBuf>,
     },
     /// Logged in; these are the token's keys as they show now.
     LoggedIn(TokenSeen),
@@ -173,6 +175,8 @@ pub struct TokenSeen {
     pub name: TokenName,
     /// The slot it is in.
     pub slot: u64,
+    /// The slot's description; modules for cards have the reader's name there.
+    pub reader: String,
     /// A user PIN is needed before private keys can be used.
     pub login_required: bool,
     /// The PIN is entered on the device.

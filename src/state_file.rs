@@ -32,12 +32,16 @@ pub fn read<T: DeserializeOwned + Default>(file: &Path) -> io::Result<T> {
 /// Writes a file that only its owner reads, with its folder.
 ///
 /// # Errors
-/// It cannot be written; the one before is still there.
+/// It cannot be written, or would be too long to be read again; the one before is still there.
 pub fn write(file: &Path, content: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_vec_pretty(content)?;
+    if text.len() as u64 > LARGEST {
+        return Err(io::Error::other("there is more to remember than fits into it"));
+    }
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
-    replace(file, &serde_json::to_vec_pretty(content)?, 0o600)
+    replace(file, &text, 0o600)
 }
 
 /// Puts a file with this content in the place of the one before, in one step.

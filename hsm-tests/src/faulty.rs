@@ -94,6 +94,6 @@ impl FaultyToken {
     }
 }
 
-fn library() -> PathBuf {
+pub(crate) fn library() -> PathBuf {
     faulty_module::library().unwrap_or_else(|error| panic!("the faulty module: {error}"))
 }

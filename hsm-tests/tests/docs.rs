@@ -65,6 +65,7 @@ fn every_setting_has_an_example() {
         "[[process]]\nexe = \"x\"\n",
         "[trust]\n",
         "[audit]\n",
+        "[certificates]\n",
     ];
     let shown =
         |setting: &str| pages.iter().any(|block| block.text.lines().any(|line| line.trim().starts_with(setting)));

@@ -101,18 +101,6 @@ fn only_keys_that_sign_are_offered() {
 }
 
 #[test]
-fn a_wrong_pin_costs_one_try_and_the_right_one_is_taken_next() {
-    if stock_cannot(CARDS) {
-        return;
-    }
-    let world = world(&[Answer::Type("654321"), PIN]);
-    assert!(!world.signs(Slot::Authentication));
-    assert_eq!((world.card.pins_presented(), world.card.pins_refused()), (1, 1));
-    assert!(world.signs(Slot::Authentication), "{}", world.home.logs());
-    assert_eq!((world.card.pins_presented(), world.card.pins_refused()), (2, 1));
-}
-
-#[test]
 fn ten_logins_at_once_ask_for_one_pin() {
     if stock_cannot(CARDS) {
         return;
@@ -181,6 +169,32 @@ fn a_restart_of_pcscd_is_survived() {
     let signs = until(READ, || world.signs(Slot::Authentication));
     assert!(signs, "{}", world.home.logs());
     assert_eq!(world.card.pins_refused(), 0);
+}
+
+#[test]
+fn a_key_in_a_retired_slot_is_offered_only_to_who_names_it() {
+    if stock_cannot(CARDS) {
+        return;
+    }
+    let home = Home::new();
+    let reader = Reader::new(&home);
+    let mut card = reader.piv("card");
+    card.insert();
+    let retired = card.retire_a_key();
+    let module = || reader.module("libykcs11.so", "ykcs11").pin_from(home.file("pin", card.pin()));
+    let offers = |agent: &Agent, key: &PublicKey| agent.state(key).is_some();
+    let usual = card.public(Slot::Authentication);
+
+    let agent = Agent::with(&home).named("usual").module(module()).start();
+    assert!(until(READ, || offers(&agent, usual)), "{}", home.logs());
+    agent.signs(usual).within(READ).run().succeeds();
+    assert!(!offers(&agent, &retired), "after login, too, a retired key is left out");
+    drop(agent);
+
+    let agent = Agent::with(&home).named("asked").module(module().keys(&["pkcs11:id=%05"])).start();
+    assert!(until(READ, || offers(&agent, &retired)), "{}", home.logs());
+    agent.signs(&retired).within(READ).run().succeeds();
+    assert!(!offers(&agent, usual));
 }
 
 #[test]

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::account::Account;
 use super::description::{self, Named};
+use super::inventory::Inventory;
 use super::managing::is_management;
 use super::signing::Refused;
-use super::{Agent, explanation, inventory};
+use super::{Agent, explanation};
 use crate::clock;
+use crate::consent::board::Viewer;
 use crate::crypto::verify;
 use crate::errand::Errand;
 use crate::keyring::Identity;
@@ -48,6 +50,8 @@ pub(super) struct Handler<'a> {
     pub(super) origin: Box<Connection>,
     /// What a login was offered and has not used yet.
     pub(super) offered: Option<Offered>,
+    /// What makes the client somebody who can be asked.
+    pub(super) viewer: Option<Viewer>,
 }
 
 /// The keys that the server with this host key is offered, in order.
@@ -66,7 +70,7 @@ impl Drop for Handler<'_> {
 
 impl<'a> Handler<'a> {
     pub(super) const fn new(agent: &'a Arc<Agent>, origin: Box<Connection>) -> Self {
-        Self { agent, origin, offered: None }
+        Self { agent, origin, offered: None, viewer: None }
     }
 
     /// Answers one request. Every frame gets exactly one reply.
@@ -135,6 +139,7 @@ impl<'a> Handler<'a> {
             Request::Inventory => Ok(self.inventory().await),
             Request::Approvals(revoke) => Ok(self.approvals(revoke)),
             Request::Explain => Ok(self.explain().await),
+            Request::Prompts(prompts) => Ok(self.prompts(prompts).await),
             Request::Release => Ok(self.release()),
             Request::TokensChanged => Ok(self.tokens_changed().await),
             Request::UnknownExtension { name } => {
@@ -157,12 +162,14 @@ impl<'a> Handler<'a> {
                 account.ready().await?;
                 self.unlock(passphrase, account).await
             }
+            // Who looks at them goes on looking: questions may wait that were asked before.
+            Request::Prompts(prompts) => Ok(self.prompts(prompts).await),
             _ => Err(Refused::because("the agent is locked")),
         }
     }
 
     async fn list(&mut self) -> Reply {
-        self.agent.residents.refresh(&self.agent.keyring, &self.agent.fido);
+        self.agent.look_around();
         self.agent.providers.first_look().await;
         let preset = self.agent.preset();
         let login = match self.origin.binds().list() {
@@ -229,9 +236,10 @@ impl<'a> Handler<'a> {
         if !self.origin.binds().untouched() {
             return Reply::Fixed(reply::EXTENSION_FAILURE);
         }
-        self.agent.residents.refresh(&self.agent.keyring, &self.agent.fido);
+        self.agent.look_around();
         self.agent.providers.first_look().await;
-        Reply::Own(reply::document(INVENTORY, &inventory::encode(&self.agent.keyring())))
+        let notes = self.agent.providers.notes();
+        Reply::Own(reply::document(INVENTORY, &Inventory::of(&self.agent.keyring(), notes).encode()))
     }
 
     async fn explain(&self) -> Reply {

@@ -6,6 +6,7 @@ mod account;
 pub mod activation;
 mod approving;
 mod asking;
+mod certificates;
 pub mod command;
 mod connection;
 mod crowd;
@@ -19,6 +20,7 @@ mod log_quota;
 mod managing;
 pub mod policies;
 pub mod process;
+mod prompting;
 mod provider_policy;
 mod providers;
 mod question;
@@ -26,6 +28,7 @@ mod reload;
 mod rotating;
 mod running;
 mod security_keys;
+mod session;
 mod signing;
 pub mod socket;
 
@@ -208,6 +211,12 @@ impl Agent {
         for identity in security_keys::configured(files, &self.fido) {
             self.keyring().add(identity);
         }
+    }
+
+    /// Takes over what changed outside: security keys that were plugged in, certificates that were put into their folder.
+    fn look_around(&self) {
+        self.residents.refresh(&self.keyring, &self.fido);
+        self.providers.follow_certificates();
     }
 
     fn preset(&self) -> Preset {

@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 
+use super::certificates::{Certificates, Certified, Found, Validity};
 use super::provider_policy::ProviderPolicy;
 use crate::backend::pin::{PinError, PinSource, RefusedPins};
 use crate::backend::pkcs11::error::TokenError;
@@ -32,6 +33,7 @@ pub struct Providers {
     allowed: PatternList,
     configured: Vec<ModuleSpec>,
     active: Mutex<IndexMap<Provider, Active>>,
+    certificates: Certificates,
     changes: UnboundedSender<PathBuf>,
     first_look: watch::Sender<bool>,
 }
@@ -119,12 +121,15 @@ impl Providers {
         prompt: Arc<dyn People>,
         allowed: PatternList,
         configured: Vec<ModuleSpec>,
+        certificates: Option<PathBuf>,
     ) -> (Self, UnboundedReceiver<PathBuf>) {
         let (changes, receiver) = tokio::sync::mpsc::unbounded_channel();
         let first_look = watch::Sender::new(configured.is_empty());
         let refused = Arc::default();
+        let certificates = Certificates::of(certificates);
+        let active = Mutex::default();
         let providers =
-            Self { keyring, prompt, refused, allowed, configured, active: Mutex::default(), changes, first_look };
+            Self { keyring, prompt, refused, allowed, configured, active, certificates, changes, first_look };
         (providers, receiver)
     }
 
@@ -135,6 +140,7 @@ impl Providers {
 
     /// Looks at the configured modules, all at once; then the first list may be answered.
     pub async fn start(&self) {
+        self.certificates.refresh();
         let mut looks = tokio::task::JoinSet::new();
         for spec in &self.configured {
             let module =
@@ -165,7 +171,7 @@ impl Providers {
         for (provider, active) in self.active().iter() {
             // Taken out first, so that the order is that of the configuration and not of the modules' speed.
             lock(&self.keyring).remove_provider(provider);
-            sync(&self.keyring, provider, active);
+            self.sync(provider, active);
         }
         self.first_look.send_replace(true);
     }
@@ -193,7 +199,29 @@ impl Providers {
         active
             .iter()
             .filter(|(_, active)| active.module.path() == module)
-            .for_each(|(provider, active)| sync(&self.keyring, provider, active));
+            .for_each(|(provider, active)| self.sync(provider, active));
+    }
+
+    /// Follows the folder of certificates. To be called before keys are looked at.
+    pub fn follow_certificates(&self) {
+        if self.certificates.refresh() {
+            self.active().iter().for_each(|(provider, active)| self.sync(provider, active));
+        }
+    }
+
+    /// Has the certificates read again at the next request.
+    pub fn read_certificates_again(&self) {
+        self.certificates.forget();
+    }
+
+    /// What a person should know of the certificates and modules, a line each.
+    pub fn notes(&self) -> Vec<String> {
+        let read = self.certificates.read();
+        let keys: Vec<Arc<TokenKey>> = self.active().values().flat_map(|active| active.module.offered()).collect();
+        let has_key = |found: &&Found| keys.iter().any(|key| key.public().material() == found.public.material());
+        let strays = read.certificates.iter().filter(|found| !has_key(found));
+        let strays = strays.map(|found| format!("certificate {}: no token that was seen has its key", found.file));
+        read.problems.iter().cloned().chain(strays).collect()
     }
 
     /// Adds a provider by path or URI, as `ssh-add -s` does. How many keys it offers.
@@ -233,10 +261,13 @@ impl Providers {
         let active = Active { module, policy };
         let count = active.module.offered().iter().filter(|key| key.is_there()).count();
         if count == 0 {
+            if let Some(held) = active.module.held().await {
+                return Err(held.into());
+            }
             return Err(AddError::NoKeys { path: real.display().to_string() });
         }
         lock(&self.keyring).show_again(&provider);
-        sync(&self.keyring, &provider, &active);
+        self.sync(&provider, &active);
         self.active().insert(provider, active);
         Ok(count)
     }
@@ -348,6 +379,11 @@ impl Providers {
         }
     }
 
+    fn sync(&self, provider: &Provider, active: &Active) {
+        let identities = identities(provider, active, &self.certificates.read().certificates);
+        lock(&self.keyring).replace_provider(provider, identities);
+    }
+
     fn active(&self) -> MutexGuard<'_, IndexMap<Provider, Active>> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -362,7 +398,8 @@ fn is_same(configured: &Path, real: &Path) -> bool {
     std::fs::canonicalize(configured).is_ok_and(|path| path == real)
 }
 
-fn sync(keyring: &Mutex<Keyring>, provider: &Provider, active: &Active) {
+/// The keys that a provider offers, with the certificates of the folder that are for them.
+fn identities(provider: &Provider, active: &Active, certificates: &[Found]) -> Vec<Identity> {
     let Active { module, policy } = active;
     let identity = |public: &PublicKey, key: &Arc<TokenKey>| Identity {
         public: public.clone(),
@@ -385,8 +422,13 @@ fn sync(keyring: &Mutex<Keyring>, provider: &Provider, active: &Active) {
             .iter()
             .filter(|certificate| certificate.material() == key.public().material());
         identities.extend(own.map(|certificate| identity(certificate, &key)));
+        let in_folder = certificates.iter().filter(|found| found.public.material() == key.public().material());
+        identities.extend(in_folder.map(|found| {
+            let signer = Certified { key: Arc::clone(&key), validity: Validity::of(&found.public) };
+            Identity { signer: Arc::new(signer), ..identity(&found.public, &key) }
+        }));
     }
-    lock(keyring).replace_provider(provider, identities);
+    identities
 }
 
 fn lock(keyring: &Mutex<Keyring>) -> MutexGuard<'_, Keyring> {

@@ -78,8 +78,9 @@ async fn serve(options: Options, surroundings: &Surroundings, begun: Begun, mut 
     let consent = Arc::new(Consent::new(surroundings, prompt.pinentry.clone(), timeout));
     let keyring = Arc::new(Mutex::new(Keyring::default()));
     let modules = specs(&options.config, &options.pin, options.discover);
+    let certificates = options.config.certificates.folder();
     let (providers, mut changes) =
-        Providers::new(Arc::clone(&keyring), Arc::clone(&consent) as _, options.allowed.clone(), modules);
+        Providers::new(Arc::clone(&keyring), Arc::clone(&consent) as _, options.allowed.clone(), modules, certificates);
     let forwards = forwards::open(&options, forwards).map_err(io::Error::other)?;
     let sockets = std::iter::once(&socket).chain(forwards.iter().map(|forward| &forward.socket));
     let paths = sockets.map(|socket| socket.path.clone()).collect();
@@ -118,6 +119,7 @@ async fn serve(options: Options, surroundings: &Surroundings, begun: Begun, mut 
         if reloads {
             reload.on_demand();
             agent.providers.release();
+            agent.providers.read_certificates_again();
         }
         reloads
     };
@@ -128,6 +130,7 @@ async fn serve(options: Options, surroundings: &Surroundings, begun: Begun, mut 
         () = agent.expire_keys() => Ok(End::Companion),
         () = agent.clean_up_after_crowds() => Ok(End::Companion),
         () = follow => Ok(End::Companion),
+        () = agent.follow_session() => Ok(End::Companion),
     }
 }
 

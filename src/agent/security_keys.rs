@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use super::certificates::of_line;
 use crate::backend::Signer;
 use crate::backend::fido::{Device, FidoKey, Handle, Helpers, Remembered};
 use crate::keyring::{Identity, Keyring, Provider};
@@ -52,7 +53,10 @@ impl Residents {
         seen.plugged = plugged;
         let provider: Provider = PROVIDER.into();
         let keys = seen.remembered.keys_on(&seen.plugged).into_iter();
-        let identities = keys.filter_map(|(public, handle)| {
+        let identities = keys.filter_map(|(public, handle, device)| {
+            if let Some(device) = device {
+                helpers.devices.note_holder(handle.id(), &device);
+            }
             let signer = Arc::new(FidoKey::new(handle.clone(), helpers.clone()).ok()?);
             Some(identity(public, handle.comment(), signer, Some(Arc::clone(&provider))))
         });
@@ -94,12 +98,10 @@ fn read(file: &Path, helpers: &Helpers) -> Result<Vec<Identity>, String> {
 
 /// The certificate beside a key, as `ssh` looks for it.
 fn certificate(file: &Path) -> Option<PublicKey> {
-    use base64ct::{Base64, Encoding as _};
     let mut name = file.as_os_str().to_owned();
     name.push("-cert.pub");
     let line = std::fs::read_to_string(name).ok()?;
-    let blob = Base64::decode_vec(line.split_whitespace().nth(1)?).ok()?;
-    PublicKey::from_blob(&blob).ok().filter(|public| public.certificate().is_some())
+    of_line(&line).ok().filter(|public| public.certificate().is_some())
 }
 
 fn identity(public: PublicKey, comment: &str, signer: Arc<dyn Signer>, provider: Option<Provider>) -> Identity {

@@ -62,7 +62,7 @@ fn program(name: &str) -> Option<PathBuf> {
 
 /// The key of this fingerprint or comment.
 fn find(name: &str) -> Result<Entry, String> {
-    let entries = super::client::inventory(None)?;
+    let entries = super::client::inventory(None)?.keys;
     let file = Path::new(name).is_file().then(|| std::fs::read_to_string(name).ok()).flatten();
     let is_it = |entry: &&Entry| {
         let blob = entry.public_key.split(' ').nth(1);
@@ -107,7 +107,7 @@ fn told(supposed: &Supposed, supposition: &Supposition, key: Option<&Entry>, pol
     }
     lines.push(String::new());
     lines.extend(supposition.notes.iter().map(|note| format!("({note})")));
-    super::explain::printable(&(lines.join("\n") + "\n"))
+    text::printable(&(lines.join("\n") + "\n"))
 }
 
 /// What would follow, by the configuration.

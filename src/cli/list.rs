@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::agent::inventory::Entry;
+use crate::agent::inventory::{Entry, Inventory};
 use crate::rotation::{Rotation, State};
 
 #[derive(Args)]
@@ -19,7 +19,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    let entries = super::client::inventory(arguments.config.as_deref())?;
+    let Inventory { keys: entries, notes } = super::client::inventory(arguments.config.as_deref())?;
+    notes.iter().for_each(|note| super::warn(note));
     if arguments.json {
         let text = serde_json::to_string_pretty(&entries).map_err(|error| error.to_string())?;
         return super::print(&(text + "\n"));
@@ -40,12 +41,13 @@ fn table(entries: &[Entry]) -> String {
             Some(State::Retired) => ", retired",
             Some(State::Active) | None => "",
         };
+        let end = entry.valid_before.as_ref().map(|end| format!(", until {end}")).unwrap_or_default();
         [
             entry.comment.clone(),
             entry.algorithm.clone(),
             entry.place.token.clone(),
             entry.place.slot.map_or_else(|| "-".to_owned(), |slot| slot.to_string()),
-            format!("{}{confirm}{rotation}", entry.place.state),
+            format!("{}{confirm}{rotation}{end}", entry.place.state),
             entry.fingerprint.clone(),
         ]
     });

@@ -11,6 +11,7 @@ mod hypothesis;
 mod list;
 mod log;
 mod policy;
+mod prompts;
 mod public;
 mod rotate;
 mod terminal;
@@ -45,6 +46,8 @@ enum Command {
     Pub(public::Arguments),
     /// List the approvals that hold for a while, or revoke them
     Approvals(approvals::Arguments),
+    /// Answer the agent's questions in this terminal as they come
+    Prompts(prompts::Arguments),
     /// Explain where requests come from and what follows: latest ones, those of a process, or one that is described
     Explain(explain::Arguments),
     /// Show what the agent decided, and who used which key where
@@ -97,6 +100,7 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
         Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
         Command::Approvals(arguments) => approvals::run(&arguments).map_err(Failure::from),
+        Command::Prompts(arguments) => prompts::run(&arguments).map_err(Failure::from),
         Command::Explain(arguments) => explain::run(&arguments).map_err(Failure::from),
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
         Command::Policy(arguments) => policy::run(&arguments).map_err(Failure::from),
@@ -133,6 +137,12 @@ fn report(program: &str, outcome: Result<ExitCode, Failure>) -> ExitCode {
         eprintln!("{program}: {}", failure.text);
         ExitCode::from(failure.status)
     })
+}
+
+/// Tells something that is not the answer itself.
+#[expect(clippy::print_stderr, reason = "notes are for people, and stay out of what programs read")]
+fn warn(text: &str) {
+    eprintln!("hardkey: {text}");
 }
 
 /// Writes to standard output; a reader that has seen enough is no error.

@@ -20,7 +20,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
-    let entries = super::client::inventory(arguments.config.as_deref())?;
+    let entries = super::client::inventory(arguments.config.as_deref())?.keys;
     let rotation = Rotation::file().and_then(|file| Rotation::read(&file).ok()).unwrap_or_default();
     // Whoever copies these lines to a server does not mean a key that is to go.
     let is_retired =

@@ -109,7 +109,7 @@ struct Row {
 
 fn list(arguments: &ListArguments) -> Result<ExitCode, String> {
     let (rotation, folder) = (read()?, folder()?);
-    let present = keys(&client::inventory(arguments.config.as_deref())?);
+    let present = keys(&client::inventory(arguments.config.as_deref())?.keys);
     let is_there = |line: &str| present.iter().any(|key| same(&key.public_key, line));
     let mut rows: Vec<Row> = rotation
         .files()
@@ -154,7 +154,7 @@ fn list(arguments: &ListArguments) -> Result<ExitCode, String> {
 
 fn set(arguments: &SetArguments) -> Result<ExitCode, String> {
     let (mut rotation, folder) = (read()?, folder()?);
-    let present = keys(&client::inventory(arguments.config.as_deref())?);
+    let present = keys(&client::inventory(arguments.config.as_deref())?.keys);
     let line = find(&arguments.key, &present, &rotation)?;
     let known = rotation.find(&line).map(|key| key.name.clone());
     let name = arguments.name.clone().or(known);
@@ -181,7 +181,7 @@ fn set(arguments: &SetArguments) -> Result<ExitCode, String> {
 
 fn forget(arguments: &ForgetArguments) -> Result<ExitCode, String> {
     let (mut rotation, folder) = (read()?, folder()?);
-    let present = keys(&client::inventory(arguments.config.as_deref())?);
+    let present = keys(&client::inventory(arguments.config.as_deref())?.keys);
     let line = find(&arguments.key, &present, &rotation)?;
     let Some(key) = rotation.find(&line).cloned() else {
         return Err(format!("nothing was said about the key {:?}", arguments.key));

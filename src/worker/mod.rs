@@ -8,6 +8,7 @@ pub mod fido;
 mod keys;
 mod middleware;
 mod module;
+mod pcscd;
 mod public;
 mod raw;
 mod token;

@@ -15,7 +15,7 @@ use cryptoki::types::RawAuthPin;
 use secrecy::ExposeSecret as _;
 
 use super::raw::RawModule;
-use super::{fault, keys};
+use super::{fault, keys, pcscd};
 use crate::backend::pin::TriesLeft;
 use crate::ipc::{self, Answer, FaultKind, KeyName, Mechanism, ModuleFault, SecretOctets, TokenName, TokenSeen};
 use crate::protocol::public_key::KeyMaterial;
@@ -81,7 +81,7 @@ impl Module {
         self.sessions.retain(|name, _| tokens.iter().any(|token| token.name == *name));
         let all = self.context.get_all_slots().map_err(fault::of)?;
         let is_removable = |slot: &Slot| self.context.get_slot_info(*slot).is_ok_and(|info| info.removable_device());
-        Ok(Answer::Tokens { tokens, sees_insertions: all.iter().any(is_removable) })
+        Ok(Answer::Tokens { tokens, sees_insertions: all.iter().any(is_removable), pcscd: pcscd::socket() })
     }
 
     /// Whether the tokens may be others than at the last scan.
@@ -237,6 +237,7 @@ impl Module {
         let keys = keys::scan(&open.session, private_visible)?;
         Ok(TokenSeen {
             slot: slot.id(),
+            reader: slot_info.slot_description().trim_end_matches([' ', '\0']).to_owned(),
             login_required: info.login_required(),
             protected_path: info.protected_authentication_path(),
             pin_initialized: info.user_pin_initialized(),

@@ -45,6 +45,14 @@ pub enum TokenError {
         /// What the module said.
         reason: String,
     },
+    /// Another program has the card for itself.
+    #[error("reader {reader:?} is held by {programs}, which shares it with nobody; end that program{}", held_remedy(.programs))]
+    Held {
+        /// The reader's name.
+        reader: String,
+        /// The programs that it may be.
+        programs: String,
+    },
     /// The module has lost the token for good, as after the restart of a server or reader behind it.
     #[error(
         "token {token:?}: {reason} after a new login as well; its worker was ended and is started again at the next use"
@@ -85,6 +93,13 @@ pub enum TokenError {
         /// The module's path.
         module: String,
     },
+}
+
+fn held_remedy(programs: &str) -> &'static str {
+    match programs.contains("scdaemon") {
+        true => " (`gpgconf --kill scdaemon`), or write `pcsc-shared` and `disable-ccid` into ~/.gnupg/scdaemon.conf",
+        false => "",
+    }
 }
 
 /// What to do about a module that does not load.

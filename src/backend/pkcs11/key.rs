@@ -128,7 +128,7 @@ impl Signer for TokenKey {
             slot: Some(self.token.seen(|seen| seen.slot)),
             module: Some(self.module.clone()),
             uri: Some(self.uri.to_string()),
-            state: self.token.state().to_owned(),
+            state: self.token.state(),
         }
     }
 }

@@ -5,10 +5,14 @@
 
 pub mod discover;
 pub mod error;
+mod holders;
 mod key;
 pub mod manage;
 mod pool;
 mod presence;
+mod readers;
+mod rest;
+mod set_aside;
 mod silence;
 mod token;
 mod unlock;
@@ -25,6 +29,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub(super) use key::SHA1_INFO;
 pub use key::TokenKey;
+pub use rest::Release;
 pub use token::Token;
 
 use super::People;
@@ -35,6 +40,7 @@ use crate::protocol::public_key::PublicKey;
 use error::TokenError;
 use pool::{Lease, Pool};
 use presence::Presence;
+use rest::Rest;
 use uri::Uri;
 
 /// The default limit for one call of a module: long enough for a touch, short enough for a person to wait.
@@ -59,6 +65,8 @@ pub struct ModuleSpec {
     pub pin: PinSource,
     /// How long a PIN is kept.
     pub cache: PinCache,
+    /// When sessions and logins end that nobody uses.
+    pub release: Release,
     /// Tokens that share [`Self::pin`] with those of other modules.
     pub claimants: Claimants,
 }
@@ -112,6 +120,7 @@ pub struct Module {
     /// Its workers notice tokens that are put in.
     sees_insertions: AtomicBool,
     presence: Arc<Presence>,
+    rest: Rest,
     tokens: Mutex<IndexMap<TokenName, Arc<Token>>>,
     keys: Mutex<HashMap<(TokenName, KeyName), Arc<TokenKey>>>,
     changes: UnboundedSender<PathBuf>,
@@ -134,6 +143,7 @@ impl Module {
             looked: AtomicBool::new(false),
             sees_insertions: AtomicBool::new(false),
             presence: Arc::default(),
+            rest: Rest::default(),
             tokens: Mutex::default(),
             keys: Mutex::default(),
             changes,
@@ -173,8 +183,9 @@ impl Module {
     /// Looks by this worker; whether something is not as it was.
     async fn look_with(self: &Arc<Self>, lease: &mut Lease) -> Result<bool, TokenError> {
         let found = match lease.call(&Call::Scan).await? {
-            Answer::Tokens { tokens, sees_insertions } => {
+            Answer::Tokens { tokens, sees_insertions, pcscd } => {
                 self.sees_insertions.store(sees_insertions, Ordering::Relaxed);
+                self.reads_by(pcscd);
                 tokens
             }
             Answer::Failed(fault) => {
@@ -187,6 +198,19 @@ impl Module {
             }
         };
         self.pool.widen(self.spec.workers.unwrap_or_else(|| worker_count(&found)));
+        let changed = self.take_over(found);
+        self.claim();
+        if !self.shows_a_token() || self.is_missing_a_token() {
+            self.look_for_holder().await;
+        }
+        if changed {
+            self.keys_changed();
+        }
+        Ok(changed)
+    }
+
+    /// Takes over what a look found; whether something is not as it was.
+    fn take_over(self: &Arc<Self>, found: Vec<TokenSeen>) -> bool {
         let mut changed = false;
         let mut tokens = self.tokens();
         for (_, token) in tokens.iter().filter(|(name, _)| found.iter().all(|seen| seen.name != **name)) {
@@ -214,12 +238,7 @@ impl Module {
             surplus -= usize::from(is_surplus);
             !is_surplus
         });
-        drop(tokens);
-        self.claim();
-        if changed {
-            self.keys_changed();
-        }
-        Ok(changed)
+        changed
     }
 
     /// Forgets the PINs whose time is over.
@@ -248,6 +267,10 @@ impl Module {
 
     fn is_missing_a_token(&self) -> bool {
         self.tokens().values().any(|token| !token.is_present())
+    }
+
+    fn shows_a_token(&self) -> bool {
+        self.tokens().values().any(|token| token.is_present())
     }
 
     /// The keys that are offered, in the order of tokens and objects.
@@ -286,10 +309,10 @@ impl Module {
     }
 
     /// Forgets PINs and ends the workers, and with them every login.
-    pub fn release(&self) {
+    pub fn release(self: &Arc<Self>) {
         let tokens: Vec<Arc<Token>> = self.tokens().values().cloned().collect();
         tokens.iter().for_each(|token| token.forget_pin());
-        self.pool.retire();
+        self.rest();
     }
 
     /// Fails when the unattended PIN of this token would go to others too.
@@ -346,9 +369,12 @@ impl Module {
     }
 
     fn selects(&self, token: &TokenSeen, key: &KeySeen) -> bool {
-        self.spec.keys.is_empty()
+        let is_usual = !set_aside::is_set_aside(token, key);
+        self.spec.keys.is_empty() && is_usual
             || self.spec.keys.iter().any(|selector| match selector {
-                Selector::Uri(uri) => uri.matches_token(token) && uri.matches_key(key),
+                Selector::Uri(uri) => {
+                    uri.matches_token(token) && uri.matches_key(key) && (is_usual || uri.names_a_key())
+                }
                 Selector::Fingerprint(wanted) => has_fingerprint(key, wanted),
             })
     }

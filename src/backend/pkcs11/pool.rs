@@ -107,6 +107,12 @@ impl Pool {
         self.start(permit).await.map(Some)
     }
 
+    /// Waits until no worker is on loan, and lends none while what is returned is kept.
+    pub(super) async fn all_at_home(&self) -> Option<OwnedSemaphorePermit> {
+        let size = u32::try_from(self.size.load(Ordering::Relaxed)).ok()?;
+        Arc::clone(&self.permits).acquire_many_owned(size).await.ok()
+    }
+
     /// Ends the workers, those on loan when they come back; their logins end with them.
     pub(super) fn retire(&self) {
         let mut idle = self.lock();

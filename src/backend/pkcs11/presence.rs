@@ -54,14 +54,18 @@ impl Presence {
         self.nudge.notify_one();
     }
 
+    /// For how long nobody has used the module.
+    pub(super) fn unused(&self) -> Duration {
+        Duration::from_secs(clock::now().as_secs().saturating_sub(self.used.load(Ordering::Relaxed)))
+    }
+
     fn is_idle(&self) -> bool {
-        let unused = clock::now().as_secs().saturating_sub(self.used.load(Ordering::Relaxed));
-        unused > IDLE_AFTER.as_secs()
+        self.unused() > IDLE_AFTER
     }
 }
 
 /// What a look came to.
-enum Looked {
+pub(super) enum Looked {
     /// By the worker there is.
     Usual {
         /// What it costs to find out that nothing changed.
@@ -81,7 +85,7 @@ impl Module {
     }
 
     /// Forgets every PIN if the machine slept since the last time somebody asked: whoever wakes it may be another person.
-    pub(super) fn notice_suspend(&self) {
+    pub(super) fn notice_suspend(self: &Arc<Self>) {
         if self.presence.suspends.noticed() {
             tracing::info!(module = %self.path().display(), "the machine slept; PINs and logins of its tokens are forgotten");
             self.release();
@@ -93,6 +97,7 @@ impl Module {
     /// # Errors
     /// The module cannot be used at all.
     pub async fn scan_afresh(self: &Arc<Self>) -> Result<(), TokenError> {
+        self.wake();
         if self.sees_insertions() || !self.has_looked() {
             return self.scan().await;
         }
@@ -157,9 +162,12 @@ async fn follow(watched: Weak<Module>) {
         let Some(module) = watched.upgrade() else { return };
         module.notice_suspend();
         module.forget_expired();
+        module.rest_if_unused();
         let start = Instant::now();
-        let fresh = !module.sees_insertions() && start >= fresh_due;
-        let looked = module.look_again(fresh).await;
+        let looked = match module.is_resting() {
+            true => module.look_at_rest(start >= fresh_due).await,
+            false => module.look_again(!module.sees_insertions() && start >= fresh_due).await,
+        };
         let cost = start.elapsed();
         match looked {
             Ok(Looked::Busy) => pause = PAUSE,

@@ -135,10 +135,16 @@ impl Token {
     }
 
     /// Whether it can sign now, in words for people.
-    pub fn state(&self) -> &'static str {
-        if !self.is_present() {
-            return "gone";
+    pub fn state(&self) -> String {
+        let holder = self.module().ok().and_then(|module| module.holder());
+        match (self.is_present(), holder) {
+            (false, Some(programs)) => format!("in use by {programs}"),
+            (false, None) => "gone".to_owned(),
+            (true, _) => self.state_of_pin().to_owned(),
         }
+    }
+
+    fn state_of_pin(&self) -> &'static str {
         let accepted = self.pin(|pin| pin.is_accepted());
         self.seen(|seen| match seen.tries {
             TriesLeft::Locked => "PIN locked",
@@ -152,7 +158,14 @@ impl Token {
 
     pub(super) async fn sign(self: &Arc<Self>, work: Work) -> Result<Vec<u8>, SignError> {
         let module = self.module()?;
-        module.presence.used();
+        match self.sign_there(&module, work).await {
+            Err(SignError::Token(gone @ TokenError::Gone { .. })) => Err(module.held().await.unwrap_or(gone).into()),
+            result => result,
+        }
+    }
+
+    async fn sign_there(self: &Arc<Self>, module: &Arc<Module>, work: Work) -> Result<Vec<u8>, SignError> {
+        let rested = module.wake();
         module.notice_suspend();
         self.forget_if_expired();
         let _once = match self.cache {
@@ -162,6 +175,10 @@ impl Token {
         let work = Arc::new(work);
         let mut fresh_start_left = true;
         let mut return_left = true;
+        if rested && !self.pin(|pin| pin.is_accepted()) {
+            // Nobody is asked for the PIN of a token that another program has taken meanwhile.
+            module.scan().await?;
+        }
         loop {
             if !self.is_present() {
                 // It may have been put in this very moment.

@@ -15,6 +15,7 @@ use secrecy::ExposeSecret as _;
 
 use super::error::TokenError;
 use super::pool::Lease;
+use super::rest::Others;
 use super::token::{Attempt, Token, octets};
 use crate::backend::SignError;
 use crate::backend::pin::{Pin, PinError, PinQuestion, TriesLeft, is_same};
@@ -65,10 +66,16 @@ impl Token {
         self.pin(|pin| {
             *pin = PinState { failures: pin.failures, last_failure: pin.last_failure.take(), ..PinState::default() }
         });
-        self.seen(|seen| seen.logged_in = false);
+        let reader = self.log_out();
         if let Ok(module) = self.module() {
             module.pool.retire();
+            module.lock_cards(reader.into_iter().collect(), Others::AreDisturbed);
         }
+    }
+
+    /// Notes that no worker is logged in any more; the reader with the card that still takes everybody for logged in.
+    pub(super) fn log_out(&self) -> Option<String> {
+        self.seen(|seen| std::mem::take(&mut seen.logged_in).then(|| seen.reader.clone()))
     }
 
     /// Takes a PIN that a person gave for this token.

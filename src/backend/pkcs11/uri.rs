@@ -109,6 +109,11 @@ impl Uri {
             && self.id.as_ref().is_none_or(|id| *id == key.id)
     }
 
+    /// Whether the URI is about certain keys of its token, not about all.
+    pub fn names_a_key(&self) -> bool {
+        self.object.is_some() || self.id.is_some()
+    }
+
     /// Whether everything this URI asks for is what `other` says; for two URIs that were both written by people or by [`Self::of_key`].
     pub fn covers(&self, other: &Self) -> bool {
         fn within<T: PartialEq>(wanted: &Option<T>, found: &Option<T>) -> bool {
@@ -217,6 +222,7 @@ mod tests {
                 label: "ci token".into(),
             },
             slot: 7,
+            reader: String::new(),
             login_required: true,
             protected_path: false,
             pin_initialized: true,

@@ -111,7 +111,10 @@ fn pin_of(session: &Session) -> Result<SecretSlice<u8>, String> {
         }
         (Some(true), Some(tries)) if tries < 8 => terminal::pin(&format!("PIN of {name} ({tries} tries are left)")),
         (Some(true), _) => terminal::pin(&format!("PIN of {name}")),
-        _ => Err(format!("{name} has no PIN; set one with `hardkey fido pin`")),
+        (Some(false), _) => Err(format!("{name} has no PIN; set one with `hardkey fido pin`")),
+        (None, _) => {
+            Err(format!("{name} speaks U2F alone: it knows no PIN, and so neither verification nor resident keys"))
+        }
     }
 }
 

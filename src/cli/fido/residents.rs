@@ -115,13 +115,8 @@ pub(super) async fn residents(session: &mut Session, pin: SecretOctets) -> Resul
 
 /// Changes what the agent knows of resident keys, so that it lists them without a PIN.
 pub(super) fn remember(change: impl FnOnce(&mut Remembered)) {
-    let Some(file) = Remembered::file() else { return };
-    let written = Remembered::read(&file).and_then(|mut remembered| {
-        change(&mut remembered);
-        remembered.write(&file)
-    });
-    if let Err(error) = written {
-        terminal::say(&format!("{}: {error}; the agent will not list resident keys", file.display()));
+    if let Err(error) = Remembered::update(change) {
+        terminal::say(&error);
     }
 }
 

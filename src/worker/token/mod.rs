@@ -58,6 +58,7 @@ fn state(context: &Pkcs11, slot: Slot) -> Result<TokenState, ModuleFault> {
         seen: TokenSeen {
             name: name(&info),
             slot: slot.id(),
+            reader: slot_info.slot_description().trim_end_matches([' ', '\0']).to_owned(),
             login_required: info.login_required(),
             protected_path: info.protected_authentication_path(),
             pin_initialized: info.user_pin_initialized(),
