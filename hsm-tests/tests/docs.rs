@@ -96,8 +96,9 @@ fn every_option_is_in_the_manual() {
     let home = Home::new();
     let manual = fs::read_to_string(root().join("docs/man/hardkey.1")).expect("the manual page");
     let token = ["token list", "token init", "token keygen", "token import-cert", "token change-pin", "token unblock"];
+    let rotate = ["rotate list", "rotate set", "rotate forget"];
     let others = ["agent", "list", "pub", "log", "approvals", "policy check", "policy explain"];
-    for subcommand in others.into_iter().chain(token) {
+    for subcommand in others.into_iter().chain(token).chain(rotate) {
         let words = subcommand.split(' ').chain(["--help"]);
         let help = home.command(agent_binary()).args(words).run().succeeds().stdout;
         let first = help.lines().filter_map(|line| line.split_whitespace().next());

@@ -20,7 +20,7 @@ use crate::policy::{self, Preset, Sight, destination};
 use crate::protocol::Malformed;
 use crate::protocol::public_key::PublicKey;
 use crate::protocol::reply;
-use crate::protocol::request::{EXPLAIN, INVENTORY, RELEASE, Request};
+use crate::protocol::request::{EXPLAIN, INVENTORY, RELEASE, Request, TOKENS_CHANGED};
 use crate::protocol::session_bind::SessionBind;
 use crate::text;
 
@@ -141,6 +141,7 @@ impl<'a> Handler<'a> {
             Request::Explain => Ok(self.explain().await),
             Request::Prompts(prompts) => Ok(self.prompts(prompts).await),
             Request::Release => Ok(self.release()),
+            Request::TokensChanged => Ok(self.tokens_changed().await),
             Request::UnknownExtension { name } => {
                 //= RFC 9987 section 5.8: An agent that does not support extensions of the supplied type MUST reply with
                 //= an empty SSH_AGENT_FAILURE message.
@@ -208,18 +209,26 @@ impl<'a> Handler<'a> {
                 shows_all || !identity.destinations.is_empty() || policy.may_pass_silently(&named.facts());
             may_be_used && policy.shows(&named.facts(), sight)
         };
+        let states = self.agent.key_states.current();
         let may_see = |identity: &Identity| {
-            destination::permits_sight(&identity.destinations, binds).is_ok() && by_policy(identity)
+            destination::permits_sight(&identity.destinations, binds).is_ok()
+                && by_policy(identity)
+                && !states.hides(&identity.public, &named)
         };
+        let is_next = |identity: &Identity| states.is_next(&identity.public);
         let Some(host) = login else {
-            return Reply::Shared(self.agent.keyring().answer_for(clock::now(), may_see));
+            if states.is_empty() {
+                return Reply::Shared(self.agent.keyring().answer_for(clock::now(), may_see));
+            }
+            let mut identities = self.agent.keyring().seen_by(clock::now(), may_see);
+            identities.sort_by_key(|identity| is_next(identity));
+            return Reply::Own(list_of(&identities));
         };
         let mut identities = self.agent.keyring().seen_by(clock::now(), may_see);
-        self.agent.preferences().order(&host, &named, &mut identities);
+        self.agent.preferences().order(&host, &named, is_next, &mut identities);
         let keys = identities.iter().map(|identity| Arc::clone(identity.public.blob())).collect();
         self.offered = Some(Offered { host, keys });
-        let pairs = identities.iter().map(|identity| (&identity.public.blob()[..], &identity.comment[..]));
-        Reply::Own(reply::identities(pairs))
+        Reply::Own(list_of(&identities))
     }
 
     async fn inventory(&self) -> Reply {
@@ -253,6 +262,16 @@ impl<'a> Handler<'a> {
         Reply::Own(reply::document(RELEASE, &[]))
     }
 
+    /// Looks at the tokens anew.
+    async fn tokens_changed(&self) -> Reply {
+        if !self.origin.is_own_program() {
+            return Reply::Fixed(reply::EXTENSION_FAILURE);
+        }
+        tracing::info!("tokens were changed: their PINs are forgotten, and they are looked at anew");
+        self.agent.providers.look_anew().await;
+        Reply::Own(reply::document(TOKENS_CHANGED, &[]))
+    }
+
     fn session_bind(&mut self, bind: Result<SessionBind<'_>, Malformed>) -> Reply {
         let bound = match bind {
             Ok(bind) => {
@@ -280,6 +299,10 @@ impl<'a> Handler<'a> {
             }
         }
     }
+}
+
+fn list_of(identities: &[Arc<Identity>]) -> Vec<u8> {
+    reply::identities(identities.iter().map(|identity| (&identity.public.blob()[..], &identity.comment[..])))
 }
 
 /// How a provider is called in the log: without the part of a URI in which people put PINs.

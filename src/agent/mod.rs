@@ -25,6 +25,7 @@ mod provider_policy;
 mod providers;
 mod question;
 mod reload;
+mod rotating;
 mod running;
 mod security_keys;
 mod session;
@@ -87,6 +88,7 @@ pub struct Agent {
     providers: Providers,
     fido: fido::Helpers,
     residents: security_keys::Residents,
+    key_states: rotating::KeyStates,
     consent: Arc<Consent>,
     assessor: Arc<Assessor>,
     audit: Arc<Audit>,
@@ -115,6 +117,7 @@ impl Agent {
             comparing: Semaphore::new(2),
             providers,
             residents: security_keys::Residents::default(),
+            key_states: rotating::KeyStates::default(),
             fido: fido::Helpers {
                 devices: Arc::default(),
                 notices: Arc::clone(&consent) as _,

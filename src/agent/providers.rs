@@ -300,6 +300,28 @@ impl Providers {
         self.active().values().for_each(|active| active.module.release());
     }
 
+    /// Forgets the PINs, ends the logins, and looks at all tokens by new workers; modules that are slower than usual go on looking afterwards.
+    pub async fn look_anew(&self) {
+        self.release();
+        let modules: Vec<Arc<Module>> = self.active().values().map(|active| Arc::clone(&active.module)).collect();
+        let mut looks = tokio::task::JoinSet::new();
+        for module in modules {
+            looks.spawn(async move {
+                if let Err(error) = module.scan_afresh().await {
+                    tracing::info!("looking for tokens: {error}");
+                }
+                module
+            });
+        }
+        let finished = async {
+            while let Some(module) = looks.join_next().await {
+                module.iter().for_each(|module| self.changed(module.path()));
+            }
+        };
+        let _ = tokio::time::timeout(FIRST_LOOK, finished).await;
+        looks.detach_all();
+    }
+
     /// Removes the providers whose time is over: the PINs that came with them are not to outlive them.
     pub fn expire(&self, now: Duration) {
         self.active().retain(|_, active| {

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::errand::Errand;
 use crate::keyring::Keyring;
 use crate::pattern::PatternList;
-use crate::protocol::request::{EXTENSION, INVENTORY, RELEASE};
+use crate::protocol::request::{EXTENSION, INVENTORY, RELEASE, TOKENS_CHANGED};
 use crate::protocol::wire::{Put as _, Reader};
 
 const EXTENSION_FAILURE: u8 = 28;
@@ -51,6 +51,14 @@ pub(super) fn ask_running(extension: &str, content: &[u8]) -> Result<Vec<u8>, St
 /// There is none, or it refused.
 pub(super) fn release() -> Result<(), String> {
     ask_running(RELEASE, &[]).map(drop)
+}
+
+/// Tells the running agent that tokens were changed.
+///
+/// # Errors
+/// There is none, or it refused.
+pub(super) fn tokens_changed() -> Result<(), String> {
+    ask_running(TOKENS_CHANGED, &[]).map(drop)
 }
 
 /// The keys of the agent that `SSH_AUTH_SOCK` names; `None` when nothing or something else is there.

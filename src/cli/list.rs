@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::agent::inventory::{Entry, Inventory};
+use crate::rotation::{Rotation, State};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -31,16 +32,22 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
 }
 
 fn table(entries: &[Entry]) -> String {
+    let rotation = Rotation::file().and_then(|file| Rotation::read(&file).ok()).unwrap_or_default();
     let header = ["KEY", "ALGORITHM", "TOKEN", "SLOT", "STATE", "FINGERPRINT"].map(str::to_owned);
     let rows = entries.iter().map(|entry| {
         let confirm = if entry.confirm { ", confirm" } else { "" };
+        let rotation = match rotation.find(&entry.public_key).map(|known| known.state) {
+            Some(State::Next) => ", next",
+            Some(State::Retired) => ", retired",
+            Some(State::Active) | None => "",
+        };
         let end = entry.valid_before.as_ref().map(|end| format!(", until {end}")).unwrap_or_default();
         [
             entry.comment.clone(),
             entry.algorithm.clone(),
             entry.place.token.clone(),
             entry.place.slot.map_or_else(|| "-".to_owned(), |slot| slot.to_string()),
-            format!("{}{confirm}{end}", entry.place.state),
+            format!("{}{confirm}{rotation}{end}", entry.place.state),
             entry.fingerprint.clone(),
         ]
     });

@@ -13,6 +13,7 @@ mod log;
 mod policy;
 mod prompts;
 mod public;
+mod rotate;
 mod terminal;
 mod token;
 
@@ -55,6 +56,8 @@ enum Command {
     Policy(policy::Arguments),
     /// Manage security keys (FIDO2): list them, make and delete keys, set the PIN
     Fido(fido::Arguments),
+    /// Say which keys are in use, which come next and which retire, and keep their files for ssh_config
+    Rotate(rotate::Arguments),
     /// Manage PKCS#11 tokens: list and initialise them, make keys, set PINs
     Token(token::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
@@ -102,6 +105,7 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
         Command::Policy(arguments) => policy::run(&arguments).map_err(Failure::from),
         Command::Fido(arguments) => fido::run(arguments).map_err(Failure::from),
+        Command::Rotate(arguments) => rotate::run(&arguments).map_err(Failure::from),
         Command::Token(arguments) => token::run(&arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };

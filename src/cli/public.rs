@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::agent::inventory::Entry;
 use crate::backend::pkcs11::uri::Uri;
+use crate::rotation::{Rotation, State};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -20,8 +21,12 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     let entries = super::client::inventory(arguments.config.as_deref())?.keys;
+    let rotation = Rotation::file().and_then(|file| Rotation::read(&file).ok()).unwrap_or_default();
+    // Whoever copies these lines to a server does not mean a key that is to go.
+    let is_retired =
+        |entry: &Entry| rotation.find(&entry.public_key).is_some_and(|known| known.state == State::Retired);
     let wanted: Vec<&Entry> = match &arguments.key {
-        None => entries.iter().collect(),
+        None => entries.iter().filter(|entry| !is_retired(entry)).collect(),
         Some(key) => {
             let matches = matcher(key)?;
             entries.iter().filter(|entry| matches(entry)).collect()
@@ -34,9 +39,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
     }
 }
 
-type Matcher = Box<dyn Fn(&Entry) -> bool>;
+pub(super) type Matcher = Box<dyn Fn(&Entry) -> bool>;
 
-fn matcher(key: &str) -> Result<Matcher, String> {
+/// Whether a key of the inventory is the one that is meant, by a `pkcs11:` URI, fingerprint or comment.
+pub(super) fn matcher(key: &str) -> Result<Matcher, String> {
     if Uri::is_meant(key) {
         let wanted = Uri::parse(key).map_err(|error| error.to_string())?;
         let is_wanted = move |entry: &Entry| {

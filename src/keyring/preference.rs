@@ -27,18 +27,28 @@ struct Known {
 
 impl Preferences {
     /// Orders what a server is to be offered: the key that last logged in there, keys that were added for certain destinations, keys that
-    /// the client's configuration names, in its order, the others, and last those that it was offered in vain. Within each group the order stays.
-    pub fn order(&self, host: &[u8], named: &[Vec<u8>], identities: &mut [Arc<Identity>]) {
+    /// the client's configuration names, in its order, the others, those that are to come into use next, and last those that it was offered in
+    /// vain. Within each group the order stays.
+    pub fn order(
+        &self,
+        host: &[u8],
+        named: &[Vec<u8>],
+        is_next: impl Fn(&Identity) -> bool,
+        identities: &mut [Arc<Identity>],
+    ) {
         let known = self.0.get(host);
         identities.sort_by_key(|identity| {
             let blob = identity.public.blob();
             match known {
-                Some(known) if known.worked.as_ref() == Some(blob) => (0, 0),
-                Some(known) if known.in_vain.contains(blob) => (4, 0),
-                _ if !identity.destinations.is_empty() => (1, 0),
+                // Whoever names a key that is not yet in use before all others wants to know whether it works.
+                _ if named.first().is_some_and(|first| first[..] == blob[..]) && is_next(identity) => (0, 0),
+                Some(known) if known.worked.as_ref() == Some(blob) => (1, 0),
+                Some(known) if known.in_vain.contains(blob) => (6, 0),
+                _ if !identity.destinations.is_empty() => (2, 0),
                 _ => match named.iter().position(|key| key[..] == blob[..]) {
-                    Some(place) => (2, place),
-                    None => (3, 0),
+                    Some(place) => (3, place),
+                    None if is_next(identity) => (5, 0),
+                    None => (4, 0),
                 },
             }
         });
@@ -87,7 +97,7 @@ mod tests {
 
     fn order(preferences: &Preferences, host: &[u8]) -> Vec<u8> {
         let mut identities = keys(8);
-        preferences.order(host, &[], &mut identities);
+        preferences.order(host, &[], |_| false, &mut identities);
         identities.iter().map(|identity| identity.comment[0]).collect()
     }
 
@@ -108,7 +118,7 @@ mod tests {
         let named = [5, 3].map(|number| identity(number, None).public.blob().to_vec());
         let order = |preferences: &Preferences| {
             let mut identities = keys(6);
-            preferences.order(b"host", &named, &mut identities);
+            preferences.order(b"host", &named, |_| false, &mut identities);
             identities.iter().map(|identity| identity.comment[0]).collect::<Vec<_>>()
         };
         assert_eq!(order(&preferences), [5, 3, 1, 2, 4, 6]);
@@ -118,12 +128,34 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_next_comes_after_the_others_unless_it_is_named_or_worked() {
+        let mut preferences = Preferences::default();
+        let order = |preferences: &Preferences, named: &[Vec<u8>]| {
+            let mut identities = keys(3);
+            preferences.order(b"host", named, |identity| identity.comment == [1], &mut identities);
+            identities.iter().map(|identity| identity.comment[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(order(&preferences, &[]), [2, 3, 1]);
+        let next = identity(1, None).public.blob().clone();
+        assert_eq!(order(&preferences, &[next.to_vec()]), [1, 2, 3]);
+        preferences.in_vain(b"host", &[Arc::clone(identity(2, None).public.blob())]);
+        assert_eq!(order(&preferences, &[]), [3, 1, 2]);
+        preferences.worked(b"host", &next);
+        assert_eq!(order(&preferences, &[]), [1, 3, 2]);
+        preferences.worked(b"host", identity(2, None).public.blob());
+        let named = [1, 2].map(|number| identity(number, None).public.blob().to_vec());
+        assert_eq!(order(&preferences, &named), [1, 2, 3]);
+        let named = [2, 1].map(|number| identity(number, None).public.blob().to_vec());
+        assert_eq!(order(&preferences, &named), [2, 1, 3]);
+    }
+
+    #[test]
     fn every_key_has_its_turn_again_and_again() {
         let mut preferences = Preferences::default();
         let mut first = Vec::new();
         for _ in 0..4 {
             let mut identities = keys(8);
-            preferences.order(b"host", &[], &mut identities);
+            preferences.order(b"host", &[], |_| false, &mut identities);
             first.push(identities[0].comment[0]);
             preferences.in_vain(b"host", &blobs(&identities));
         }

@@ -14,6 +14,8 @@ use super::wire::{Put as _, Reader};
 pub const INVENTORY: &str = "inventory@hardkey.github.io";
 /// The private extension by which `hardkey release` has a running agent forget PINs and end logins.
 pub const RELEASE: &str = "release@hardkey.github.io";
+/// Our own extension: tokens were changed, so PINs may be wrong and keys others. Answered when the agent has looked.
+pub const TOKENS_CHANGED: &str = "tokens-changed@hardkey.github.io";
 
 /// The private extension by which `hardkey approvals` lists and revokes approvals.
 pub const APPROVALS: &str = "approvals@hardkey.github.io";
@@ -79,6 +81,8 @@ pub enum Request<'a> {
     Inventory,
     /// Forget the PINs of tokens and end the logins; the keys stay.
     Release,
+    /// PINs and keys of tokens may be others than they were.
+    TokensChanged,
     /// The approvals that hold for a while: to be listed, or revoked first.
     Approvals(Revoke),
     /// The account that `hardkey explain` shows.
@@ -197,6 +201,7 @@ impl<'a> Request<'a> {
                 session_bind::NAME => Self::SessionBind(SessionBind::parse(reader)),
                 INVENTORY => Self::Inventory,
                 RELEASE => Self::Release,
+                TOKENS_CHANGED => Self::TokensChanged,
                 APPROVALS => Self::Approvals(Revoke::parse(&mut reader)?),
                 EXPLAIN => Self::Explain,
                 prompts::NAME => Self::Prompts(Prompts::parse(&mut reader)?),

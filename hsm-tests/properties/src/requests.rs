@@ -68,7 +68,7 @@ pub fn check(input: &[u8]) {
             is_sent(&[b"session-bind@openssh.com", bind.host_key, bind.session_id, bind.signature]);
         }
         Request::SessionBind(Err(error)) => assert_fits_a_log(&error.to_string()),
-        Request::Inventory | Request::Explain | Request::Release => assert_eq!(number, 27),
+        Request::Inventory | Request::Explain | Request::Release | Request::TokensChanged => assert_eq!(number, 27),
         Request::Approvals(revoke) => is_content(APPROVALS, &revoke.encode()),
         Request::Prompts(prompts) => is_content(prompts::NAME, &prompts.encode()),
         Request::UnknownExtension { name } => is_sent(&[name.as_bytes()]),

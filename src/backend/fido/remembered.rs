@@ -3,8 +3,7 @@
 //! A file of the user's state. It holds no secret: public keys and handles, which sign nothing without their device.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -15,9 +14,8 @@ use super::device::Device;
 use super::key::Handle;
 use crate::ipc::fido::Resident;
 use crate::protocol::public_key::{KeyMaterial, PublicKey};
+use crate::state_file;
 
-/// More than any device holds, and less than what would be a burden.
-const LARGEST_FILE: u64 = 4 * 1024 * 1024;
 /// The user of a resident key that nobody named (`ssh-keygen`).
 const NOBODY: &str = "openssh";
 
@@ -56,17 +54,7 @@ impl Remembered {
     /// # Errors
     /// It cannot be read, others may write it, or it is not what this program wrote.
     pub fn read(file: &Path) -> io::Result<Self> {
-        let metadata = match fs::metadata(file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            metadata => metadata?,
-        };
-        if metadata.mode() & 0o022 != 0 {
-            return Err(io::Error::other("others may write it; chmod go-w it"));
-        }
-        if metadata.len() > LARGEST_FILE {
-            return Err(io::Error::other("it is too long; remove it"));
-        }
-        serde_json::from_slice(&fs::read(file)?).map_err(io::Error::from)
+        state_file::read(file)
     }
 
     /// Takes over what a device showed: all that there is on it. Two devices of one kind without serial numbers are one here, so what
@@ -99,18 +87,7 @@ impl Remembered {
     /// # Errors
     /// It cannot be written, or devices showed more than there could be on any.
     pub fn write(&self, file: &Path) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(self)?;
-        if text.len() as u64 > LARGEST_FILE {
-            return Err(io::Error::other("the devices show more keys than can be remembered"));
-        }
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        // Of this process: the agent and a command may write at the same time.
-        let new = file.with_extension(format!("{}.new", std::process::id()));
-        let mut open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        open.write_all(&text)?;
-        fs::rename(&new, file)
+        state_file::write(file, self)
     }
 
     /// The keys that are on one of these devices, with the device where its serial number tells which one that is.

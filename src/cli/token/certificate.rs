@@ -74,8 +74,8 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     open.take(LONGEST_FILE).read_to_end(&mut octets).map_err(|error| fail(&error))?;
     if octets.starts_with(b"ssh-") || octets.starts_with(b"ecdsa-") {
         return Err(fail(
-            &"it is OpenSSH's, which tokens do not store; a certificate of that kind stays a file, and `ssh-add -s MODULE FILE` \
-              has the agent offer it with its key",
+            &"it is OpenSSH's, which tokens do not store; a certificate of that kind stays a file: put it into \
+              ~/.config/hardkey/certificates, and the agent offers it with its key",
         ));
     }
     match octets.starts_with(b"-----") {

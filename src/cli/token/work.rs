@@ -22,7 +22,7 @@ pub(super) async fn to_its_end<T>(work: impl Future<Output = T>) -> Result<T, St
 
 /// Has a running agent forget PINs that may be wrong by now, and look at its tokens anew.
 pub(super) fn tell_agent() {
-    if client::release().is_ok() {
-        terminal::say("The running agent has forgotten the PINs of its tokens and looks at them anew.");
+    if client::tokens_changed().is_ok() {
+        terminal::say("The running agent has forgotten the PINs of its tokens and looked at them anew.");
     }
 }
