@@ -180,7 +180,7 @@ fn is_documented(module: &str, make: fn(&Home) -> Box<dyn TokenKind>) {
     }
     let measured: BTreeMap<String, String> =
         measure(make).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    println!("{module}: {measured:#?}");
+    eprintln!("{module}: {measured:#?}");
     assert_eq!(
         measured,
         documented(module),

@@ -45,7 +45,7 @@ fn measure(name: &str, make: fn(&Home) -> Box<dyn TokenKind>) {
             if !seen.contains(&kind) {
                 // Every worker is started, and has logged in and found the key.
                 rate(&agent, &key);
-                println!("{name}, {} ({} octets), {workers} workers: {:.1}/s", kind.0, kind.1, rate(&agent, &key));
+                eprintln!("{name}, {} ({} octets), {workers} workers: {:.1}/s", kind.0, kind.1, rate(&agent, &key));
                 seen.push(kind);
             }
         }
