@@ -81,6 +81,9 @@ impl Channel {
     pub fn heard(&mut self, report: &Report) -> Heard {
         match self.message.first() {
             Some(sent) if self.awaited == Awaited::First && sent[..4] == BROADCAST => {
+                if report[..4] == BROADCAST && report[4] == ERROR && report[7] == BUSY {
+                    return Heard::Busy;
+                }
                 // The answer comes to all; whose it is the nonce tells.
                 if report[..4] != BROADCAST || report[4] != INIT || report[7..15] != sent[7..15] {
                     return Heard::Foreign;
@@ -175,6 +178,20 @@ mod tests {
         channel.sent(report(BROADCAST, INIT, 8, b"mynonce!"));
         assert_eq!(channel.heard(&report(BROADCAST, INIT, 17, b"another!\x09\x09\x09\x09")), Heard::Foreign);
         assert_eq!(channel.heard(&report(OWN, KEEPALIVE, 1, &[2])), Heard::Foreign);
+    }
+
+    #[test]
+    fn a_device_that_is_too_busy_for_a_channel_is_asked_for_one_again() {
+        let mut channel = Channel::default();
+        channel.sent(report(BROADCAST, INIT, 8, b"mynonce!"));
+        assert_eq!(channel.heard(&report(BROADCAST, ERROR, 1, &[BUSY])), Heard::Busy);
+        assert_eq!(
+            channel.heard(&report(BROADCAST, ERROR, 1, &[3])),
+            Heard::Foreign,
+            "whose message that is nobody can tell"
+        );
+        let heard = channel.heard(&report(BROADCAST, INIT, 17, b"mynonce!\x01\x02\x03\x04"));
+        assert_eq!(heard, Heard::Answer { is_last: true, status: None });
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::keyfile::KeyFile;
 use crate::run::Task;
 use crate::wait::{SOON, until, until_some};
 
+/// How long a key is waited for: an emulated machine that shares its processors is slow.
+const AT_LAST: Duration = Duration::from_secs(60);
+
 /// Four USB ports, with nothing plugged in.
 ///
 /// `umockdev` shows what is plugged in as `/dev/hidraw0` and so on, and below `/sys`, to every program that has [`environment`](Self::environment); the programs are as they always are.
@@ -192,7 +195,7 @@ impl FidoKey {
     /// When it does not soon.
     #[track_caller]
     pub fn asks(&self) {
-        assert!(until(SOON, || self.is_asking()), "{} asks for no touch\n{}", self.name, self.ports.home.logs());
+        assert!(until(AT_LAST, || self.is_asking()), "{} asks for no touch\n{}", self.name, self.ports.home.logs());
     }
 
     /// Stops it from saying anything, until [`thaw`](Self::thaw).
@@ -258,7 +261,7 @@ impl FidoKey {
     /// When it does not soon; the text has what it has.
     #[track_caller]
     pub fn wait_for(&self, line: &str) {
-        let found = until_some(SOON, || self.log().iter().any(|found| found == line).then_some(()));
+        let found = until_some(AT_LAST, || self.log().iter().any(|found| found == line).then_some(()));
         assert!(found.is_some(), "no {line:?} at {}: {:?}\n{}", self.name, self.log(), self.ports.home.logs());
     }
 

@@ -279,9 +279,10 @@ fn a_pin_that_is_demanded_and_not_set_is_not_asked_for() {
     let askpass = Askpass::new(&home, &[]);
     let agent = Agent::with(&home).envs(ports.environment()).envs(askpass.environment());
     let mut agent = agent.line("[[rule]]\naction = [\"pin\"]\n").start();
-    for (kind, words) in
-        [("", "it has no PIN, and the key needs one; set it with `hardkey fido pin`"), ("u2f-only", "it knows no PIN")]
-    {
+    for (kind, words) in [
+        ("", "it has no PIN, and the key needs one; set it with `hardkey fido pin`"),
+        ("u2f-only", "it speaks U2F alone and knows no PIN"),
+    ] {
         let device = ports.kind_of_key(&format!("device{}", kind.len()), kind);
         device.plug();
         let key = ports.keygen(&format!("key{}", kind.len()), &["-t", "ecdsa-sk"], PIN);

@@ -46,7 +46,7 @@ fn signs(home: &Home, agent: &Agent, key: &KeyFile) {
 }
 
 fn no_worker_is_left(agent: &Agent) {
-    assert!(until(Duration::from_secs(10), || agent.workers().is_empty()), "a worker is left\n{}", agent.log());
+    assert!(until(Duration::from_secs(30), || agent.workers().is_empty()), "a worker is left\n{}", agent.log());
 }
 
 #[test]
@@ -139,13 +139,13 @@ fn the_notice_is_there_while_the_key_waits_and_the_key_is_told_when_nobody_does(
     device.presence("never");
     let waiting = agent.signs(key.public()).start("waiting");
     device.asks();
-    assert!(until(Duration::from_secs(5), || askpass.notices().len() == 1), "{:?}", askpass.questions());
+    assert!(until(Duration::from_secs(30), || askpass.notices().len() == 1), "{:?}", askpass.questions());
     assert!(!hsm_tests::children(agent.pid()).is_empty());
     drop(waiting);
     device.wait_for("cancel");
     device.wait_for("cancelled");
     no_worker_is_left(&agent);
-    assert!(until(Duration::from_secs(5), || hsm_tests::children(agent.pid()).is_empty()), "the notice is gone");
+    assert!(until(Duration::from_secs(30), || hsm_tests::children(agent.pid()).is_empty()), "the notice is gone");
     device.presence("now");
     signs(&home, &agent, &key);
 }
@@ -177,7 +177,7 @@ fn a_key_that_is_not_there_is_asked_for_and_used_once_it_is() {
     device.unplug();
     let mut waiting = agent.signs(key.public()).start("waiting");
     let asked = || askpass.notices().iter().any(|notice| notice.contains("Plug in"));
-    assert!(until(Duration::from_secs(10), asked), "{:?}", askpass.questions());
+    assert!(until(Duration::from_secs(30), asked), "{:?}", askpass.questions());
     device.plug();
     assert!(waiting.ends(Duration::from_secs(15)).success(), "{}", agent.log());
 }
@@ -305,7 +305,7 @@ fn another_program_that_uses_the_device_is_waited_for_and_not_disturbed() {
         .start("stock");
     device.asks();
     let mut ours = agent.signs(key.public()).start("ours");
-    assert!(until(Duration::from_secs(5), || !agent.workers().is_empty()), "{}", agent.log());
+    assert!(until(Duration::from_secs(30), || !agent.workers().is_empty()), "{}", agent.log());
     device.press();
     assert!(stock.ends(Duration::from_secs(10)).success(), "{}", stock.log());
     device.press();

@@ -11,7 +11,7 @@ use super::key::{Handle, Helpers};
 use super::session::Session;
 use crate::backend::SignError;
 use crate::errand::Errand;
-use crate::ipc::fido::{FidoAnswer, FidoCall};
+use crate::ipc::fido::{FidoAnswer, FidoCall, FidoCause, FidoFault};
 
 /// How long a person may take to plug the device in.
 const INSERTION: Duration = Duration::from_secs(60);
@@ -151,10 +151,12 @@ async fn says(key: &Handle, session: Result<Session, SignError>) -> Says {
         // Devices that speak U2F have no proof to give, and get no PIN.
         Ok(FidoAnswer::Holds(true)) if !key.wants_verification() => Says::Yes(session),
         Ok(FidoAnswer::Holds(false)) if key.wants_verification() && hides => Says::Perhaps(session),
-        Ok(FidoAnswer::Holds(true)) => Says::No(format!(
-            "{}: it speaks U2F alone, and cannot verify its person as the key demands",
-            session.device().name
-        )),
+        Ok(FidoAnswer::Holds(true)) => {
+            let reason =
+                "it speaks U2F alone and knows no PIN, so it cannot verify its person as is demanded".to_owned();
+            let fault = FidoFault { cause: FidoCause::Unable(reason), tries: None };
+            Says::Failed(FidoError::Fault { device: session.device().name.clone(), fault }.into())
+        }
         Ok(_) => Says::No(format!("{}: it does not hold this key", session.device().name)),
         Err(SignError::Fido(error)) if error.status() == Some(PIN_REQUIRED) => Says::Perhaps(session),
         Err(error) => Says::Failed(error),

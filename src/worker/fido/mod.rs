@@ -168,7 +168,8 @@ fn failed(fault: Fault) -> FidoFault {
         Fault::TimedOut => FidoCause::TimedOut,
         Fault::NotPermitted => FidoCause::NotPermitted,
         Fault::Garbled => FidoCause::Garbled,
-        other @ (Fault::Refused(_) | Fault::Kernel(_)) => FidoCause::Other(other.to_string()),
+        Fault::Refused(_) => FidoCause::Other(format!("{fault}; pull it out and plug it in again")),
+        Fault::Kernel(_) => FidoCause::Other(fault.to_string()),
     };
     FidoFault { cause, tries: None }
 }
