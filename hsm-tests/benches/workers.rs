@@ -1,9 +1,11 @@
-//! How many workers a token of each kind profits from. What the numbers are is not for a test to say; docs/tokens.md has them.
+//! How many workers a token of each kind profits from.
+//!
+//! `cargo bench -p hsm-tests --bench workers [-- KIND…]`
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hsm_tests::{Agent, Home, Inserted, Pinentry, PublicKey, Remote, Soft, TokenKind, Tpm, stock_cannot, until};
+use hsm_tests::{Agent, Home, Inserted, Pinentry, PublicKey, Remote, Soft, TokenKind, Tpm, until};
 use hsm_tests::{Answer, is_alive};
 
 /// How long each number is measured.
@@ -26,9 +28,6 @@ fn rate(agent: &Agent, key: &PublicKey) -> f64 {
 }
 
 fn measure(name: &str, make: fn(&Home) -> Box<dyn TokenKind>) {
-    if stock_cannot("have several workers") {
-        return;
-    }
     for workers in [1, 2] {
         let home = Home::new();
         let token = make(&home);
@@ -53,21 +52,21 @@ fn measure(name: &str, make: fn(&Home) -> Box<dyn TokenKind>) {
     }
 }
 
-macro_rules! kinds {
-    ($($test:ident: $make:expr;)*) => {
-        $(#[test]
-        #[ignore = "minutes, and of use only to those who read its numbers"]
-        fn $test() {
-            measure(stringify!($test), |home| Box::new($make(home)));
-        })*
-    };
-}
-
-kinds! {
-    softhsm: Soft::softhsm;
-    kryoptic: Soft::kryoptic;
-    p11_kit: Remote::new;
-    tpm: Tpm::new;
-    piv_card: Inserted::piv;
-    openpgp_card: Inserted::openpgp;
+fn main() {
+    type Make = fn(&Home) -> Box<dyn TokenKind>;
+    let kinds: [(&str, Make); 6] = [
+        ("softhsm", |home| Box::new(Soft::softhsm(home))),
+        ("kryoptic", |home| Box::new(Soft::kryoptic(home))),
+        ("p11-kit", |home| Box::new(Remote::new(home))),
+        ("tpm", |home| Box::new(Tpm::new(home))),
+        ("piv", |home| Box::new(Inserted::piv(home))),
+        ("openpgp", |home| Box::new(Inserted::openpgp(home))),
+    ];
+    // Cargo adds an option of its own.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    for (name, make) in kinds {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            measure(name, make);
+        }
+    }
 }
