@@ -11,6 +11,7 @@ cd "$(dirname "$0")"
 : "${RUNS:=10000000}" "${SANITIZER:=none}" "${GROWTH:=64}"
 [ $# -gt 0 ] || set -- $(cargo +nightly fuzz list)
 
+# What libraries print of nonsense goes to their standard output, libFuzzer's own words to the other.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 for target; do
@@ -18,7 +19,7 @@ for target; do
     echo "== $target"
     status=0
     nice cargo +nightly fuzz run --sanitizer "$SANITIZER" "$target" "corpus/$target" "seeds/$target" -- \
-        -runs="$RUNS" -rss_limit_mb=512 -timeout=5 -max_len=4096 -print_final_stats=1 2>"$log" || status=$?
+        -runs="$RUNS" -rss_limit_mb=512 -timeout=5 -max_len=4096 -print_final_stats=1 >/dev/null 2>"$log" || status=$?
     if [ "$status" -ne 0 ]; then
         sed -n '/panicked\|ERROR/,$p' "$log" | head -n 40
         exit "$status"

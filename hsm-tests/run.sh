@@ -64,8 +64,13 @@ softhsm/need.sh libclang-dev opensc-pkcs11 openssl p11-kit p11-kit-modules pcscd
     failed=1
     exit 1
 }
+# For tokens of other kinds: a TPM in software, and what Kryoptic is built with.
+softhsm/need.sh dbus-daemon libsqlite3-dev libssl-dev libtpm2-pkcs11-1 libtpm2-pkcs11-tools pkg-config swtpm tpm2-abrmd tpm2-tools || {
+    failed=1
+    exit 1
+}
 # For dialogs on real screens and terminals.
-softhsm/need.sh dbus-bin dbus-daemon dunst imagemagick pinentry-curses pinentry-gtk2 tmux xdotool xvfb || {
+softhsm/need.sh dbus-bin dbus-daemon dunst imagemagick pinentry-curses pinentry-gtk2 pinentry-qt tmux xdotool xvfb || {
     failed=1
     exit 1
 }
@@ -89,10 +94,12 @@ softhsm/need.sh gcc libc6-dev libclang-dev fido2-tools umockdev || {
 
 must 2 cargo fmt --all --check
 must 2 cargo fmt --manifest-path hsm-tests/fido-key/Cargo.toml --check
+must 2 cargo fmt --manifest-path hsm-tests/kryoptic/Cargo.toml --check
 must 20 cargo clippy --workspace --all-targets --locked -- --deny warnings
 must 20 cargo build --workspace --locked
 built=${CARGO_TARGET_DIR:-target}
 must 20 cargo build --manifest-path hsm-tests/virtual-card/Cargo.toml --locked --target-dir "$built/virtual-card"
+must 20 cargo build --manifest-path hsm-tests/kryoptic/Cargo.toml --locked --target-dir "$built/kryoptic"
 must 20 hsm-tests/fido-key/build.sh
 
 if cargo nextest --version >/dev/null 2>&1; then
@@ -105,6 +112,8 @@ else
     step 25 cargo test --workspace --locked --test '*' --no-fail-fast "$@" -- ${full:+--include-ignored} || :
 fi
 step 10 cargo test --workspace --locked --doc || :
+# Each micro-benchmark once: that it works, not how fast.
+step 10 cargo test --locked -p hsm-tests --bench core -- --test || :
 step 10 hsm-tests/fido-key/build.sh --test || :
 
 step 10 hsm-tests/openssh/run.sh --preset openssh || :
@@ -116,7 +125,7 @@ if [ -n "$full" ]; then
     # Shows that each of its cases is a way to a signature.
     step 10 "$built/hop-matrix" --agent /usr/bin/ssh-agent || :
     must 10 hsm-tests/fido-key/build.sh --clippy
-    step 15 hsm-tests/guest/tests.sh fido_key || :
+    step 20 hsm-tests/guest/tests.sh fido_key fido_sign || :
     if step 20 softhsm/demo.sh; then passed=$((passed + 1)); fi
 fi
 

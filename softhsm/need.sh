@@ -19,7 +19,7 @@ look_for() {
     case $1 in
     rust) new_enough ;;
     gcc) command -v cc ;;
-    autossh | dbus-daemon | dunst | gdb | git | openssl | perl | pinentry-curses | socat | sudo | tmux | xdotool | yubico-piv-tool) command -v "$1" ;;
+    autossh | dbus-daemon | dunst | gdb | git | openssl | perl | pinentry-curses | pinentry-qt | pkg-config | socat | sudo | swtpm | tmux | tpm2-abrmd | xdotool | yubico-piv-tool) command -v "$1" ;;
     dbus-bin) command -v dbus-send && command -v dbus-monitor ;;
     imagemagick) command -v convert && command -v import ;;
     pinentry-gtk2) command -v pinentry-gtk-2 ;;
@@ -35,9 +35,9 @@ look_for() {
     busybox-static) [ -x /bin/busybox ] ;;
     qemu-system-x86) command -v qemu-system-x86_64 ;;
     fido2-tools) command -v fido2-token ;;
-    libclang-dev) exists /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* ;;
+    libclang-dev) exists /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-[0-9]*.so* /usr/lib/*/libclang.so* /usr/lib/*/libclang-[0-9]*.so* ;;
     python3) command -v python3 ;;
-    systemd) command -v systemd-socket-activate ;;
+    systemd) command -v systemd-socket-activate && [ -x /lib/systemd/systemd-logind ] ;;
     umockdev) command -v umockdev-run ;;
     libc6-dev) [ -e /usr/include/stdio.h ] ;;
     opensc) command -v pkcs11-tool && exists /usr/lib*/pkcs11-spy.so /usr/lib*/*/pkcs11-spy.so ;;
@@ -47,6 +47,11 @@ look_for() {
     scdaemon) [ -x /usr/lib/gnupg/scdaemon ] && command -v gpg-connect-agent ;;
     pcscd) [ -x /usr/sbin/pcscd ] ;;
     vsmartcard-vpcd) exists /usr/lib*/pcsc/drivers/serial/libifdvpcd.so ;;
+    libsqlite3-dev) [ -e /usr/include/sqlite3.h ] ;;
+    libssl-dev) [ -e /usr/include/openssl/evp.h ] ;;
+    libtpm2-pkcs11-1) exists /usr/lib*/pkcs11/libtpm2_pkcs11.so /usr/lib*/*/pkcs11/libtpm2_pkcs11.so ;;
+    libtpm2-pkcs11-tools) command -v tpm2_ptool ;;
+    tpm2-tools) command -v tpm2_getcap ;;
     ykcs11) exists /usr/lib*/libykcs11.so /usr/lib*/*/libykcs11.so ;;
     openssh-client) command -v ssh && command -v ssh-add && command -v ssh-keygen && command -v scp && command -v sftp ;;
     openssh-server) [ -x /usr/sbin/sshd ] ;;

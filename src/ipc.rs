@@ -3,6 +3,7 @@
 //! One call, one answer, strictly in turn. Frames are those of [`crate::protocol::frame`], bodies are `postcard`.
 
 pub mod fido;
+pub mod token;
 
 use secrecy::{ExposeSecret, SecretSlice};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -73,6 +74,8 @@ pub enum Call {
     },
     /// Do something with the FIDO device.
     Fido(fido::FidoCall),
+    /// Manage the module's tokens.
+    Token(token::TokenCall),
     /// Sign with a security key through the middleware.
     SignAssertion(Assertion),
     /// Look at all slots, tokens and keys.
@@ -175,6 +178,8 @@ pub enum Answer {
     },
     /// The FIDO device's answer.
     Fido(fido::FidoAnswer),
+    /// What came of managing tokens.
+    Token(token::TokenAnswer),
     /// The FIDO device begins to wait for a touch, or no longer waits; the answer is still to come.
     WaitsForTouch(bool),
     /// It failed.
@@ -268,6 +273,8 @@ pub enum FaultKind {
     FinalTry,
     /// The token does not do this mechanism.
     MechanismRefused,
+    /// The module does not do this at all.
+    NotSupported,
     /// The user cancelled on the device, or did not react.
     Cancelled,
     /// Anything else.

@@ -12,6 +12,7 @@ pub mod config;
 pub mod consent;
 pub mod crypto;
 pub mod errand;
+pub mod field;
 pub mod ipc;
 pub mod keyring;
 pub mod origin;

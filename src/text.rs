@@ -21,6 +21,11 @@ pub fn escape(octets: &[u8]) -> String {
     shown
 }
 
+/// Shows the lines of a text for people as they are, but for what a terminal would obey: the agent that says them may be anybody's.
+pub fn printable(text: &str) -> String {
+    text.split('\n').map(|line| escape(line.as_bytes()).replace("\\\\", "\\")).collect::<Vec<_>>().join("\n")
+}
+
 /// Escapes and cuts: for text from elsewhere of which only the beginning matters.
 pub fn excerpt(octets: &[u8]) -> String {
     // An escape is at most eight times as long as what it stands for, so this much is enough.
@@ -61,5 +66,10 @@ mod tests {
         assert_eq!(escape("a\u{202e}b\u{200b}c\u{2028}".as_bytes()), "a\\u{202e}b\\u{200b}c\\u{2028}");
         assert_eq!(escape(b"\xff\xfea\\"), "\\xff\\xfea\\\\");
         assert_eq!(escape(b"\x1b[2J\x7f"), "\\x1b[2J\\x7f");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_not_printed() {
+        assert_eq!(printable("a\\x0ab\n\u{1b}[2Jc\u{202e}\n"), "a\\x0ab\n\\x1b[2Jc\\u{202e}\n");
     }
 }

@@ -27,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long another program may hold the lock, or another channel the device.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How many reports the kernel keeps for a reader (`HIDRAW_BUFFER_SIZE`).
+const KERNEL_QUEUE: usize = 64;
+
 /// An open FIDO device.
 pub struct HidDevice {
     /// None for a device that a test plays.
@@ -80,12 +83,22 @@ impl HidDevice {
     pub fn read(&self, buffer: &mut [u8]) -> HidResult<usize> {
         let mut withdrawn: Option<(Fault, Instant)> = None;
         let mut heard_last = Instant::now();
+        let mut busy_since = None;
         loop {
-            let left = match &withdrawn {
+            let end = match &withdrawn {
                 Some((_, end)) => end.saturating_duration_since(Instant::now()),
-                None => operation::time_left().min(SILENCE.saturating_sub(heard_last.elapsed())),
+                None => operation::time_left(),
             };
-            match (self.wait(PollFlags::IN, left, withdrawn.is_none())?, &withdrawn) {
+            let left = match &withdrawn {
+                Some(_) => end,
+                None => end.min(SILENCE.saturating_sub(heard_last.elapsed())),
+            };
+            // A device that never stops talking does not keep the time from being over.
+            let woken = match end.is_zero() {
+                true => Woken::Time,
+                false => self.wait(PollFlags::IN, left, withdrawn.is_none())?,
+            };
+            match (woken, &withdrawn) {
                 (Woken::Device, _) => {}
                 (Woken::Time, Some((fault, _))) => return Err(operation::failed(fault.clone())),
                 (Woken::Interrupt, _) => {
@@ -93,7 +106,9 @@ impl HidDevice {
                     continue;
                 }
                 (Woken::Time, None) => {
-                    let fault = if operation::time_left().is_zero() { Fault::TimedOut } else { Fault::Silent };
+                    // One that is at work for ever, and waits for nobody, hangs.
+                    let is_late = operation::time_left().is_zero() && operation::waits_for_touch();
+                    let fault = if is_late { Fault::TimedOut } else { Fault::Silent };
                     withdrawn = Some(self.withdraw(fault)?);
                     continue;
                 }
@@ -106,6 +121,9 @@ impl HidDevice {
             match heard {
                 Heard::Foreign => {}
                 Heard::Waiting { for_touch } => operation::note_touch(for_touch && withdrawn.is_none()),
+                Heard::Busy if busy_since.get_or_insert_with(Instant::now).elapsed() > PATIENCE => {
+                    return Err(operation::failed(Fault::Busy));
+                }
                 Heard::Busy => self.repeat()?,
                 Heard::Refused(code) => return Err(operation::failed(Fault::Refused(code))),
                 Heard::Garbled => return Err(operation::failed(Fault::Garbled)),
@@ -155,7 +173,11 @@ impl HidDevice {
             }
         }
         // What came while others had the device would stand in the way of the answers.
-        while self.take()?.is_some() {}
+        for _ in 0..KERNEL_QUEUE {
+            if self.take()?.is_none() {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -255,5 +277,31 @@ fn fault(error: &io::Error) -> Fault {
         Some(Errno::NOENT | Errno::NODEV | Errno::NXIO | Errno::IO | Errno::PIPE) => Fault::Gone,
         Some(Errno::ACCESS | Errno::PERM) => Fault::NotPermitted,
         _ => Fault::Kernel(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::Operation;
+
+    #[test]
+    fn a_device_that_never_stops_talking_to_others_costs_no_more_than_the_time_of_the_operation() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
+        ours.set_nonblocking(true).expect("not blocking");
+        let talk = std::thread::spawn(move || while theirs.write_all(&[9; REPORT]).is_ok() {});
+        let device = HidDevice { file: Some(File::from(OwnedFd::from(ours))), channel: RefCell::default() };
+        let begin = Instant::now();
+        let failed = Operation::new(Duration::from_millis(200), None, |_| {}).run(|| {
+            device.lock().expect("nobody else has it");
+            device.read(&mut [0; REPORT])
+        });
+        assert_eq!(failed, Err(Fault::Silent));
+        assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+        drop(device);
+        talk.join().expect("it has nobody to talk to any more");
     }
 }

@@ -12,6 +12,10 @@ thread_local! {
     static CURRENT: RefCell<Option<Operation>> = const { RefCell::new(None) };
 }
 
+/// How often a device may begin to wait for a touch in one operation. Each time a person is told, by a program that is started for it; none
+/// that works needs more than two or three.
+const MOST_WAITS: u8 = 8;
+
 /// Why an operation failed, below the commands themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -66,6 +70,8 @@ pub struct Operation {
     pub(crate) interrupt: Option<OwnedFd>,
     on_touch: Box<dyn FnMut(bool)>,
     waits_for_touch: bool,
+    /// How often it began to wait.
+    waits: u8,
     fault: Option<Fault>,
 }
 
@@ -74,7 +80,7 @@ impl Operation {
     /// `on_touch` is told whenever the device begins to wait for a touch, or no longer waits.
     pub fn new(limit: Duration, interrupt: Option<OwnedFd>, on_touch: impl FnMut(bool) + 'static) -> Self {
         let on_touch = Box::new(on_touch);
-        Self { end: Instant::now() + limit, interrupt, on_touch, waits_for_touch: false, fault: None }
+        Self { end: Instant::now() + limit, interrupt, on_touch, waits_for_touch: false, waits: 0, fault: None }
     }
 
     /// Does the work; what is opened meanwhile in this thread belongs to the operation.
@@ -97,6 +103,11 @@ pub(crate) fn time_left() -> Duration {
     with(|operation| operation.end.saturating_duration_since(Instant::now())).unwrap_or(Duration::from_secs(30))
 }
 
+/// Whether the device said last that it waits for a touch.
+pub(crate) fn waits_for_touch() -> bool {
+    with(|operation| operation.waits_for_touch).unwrap_or_default()
+}
+
 /// Looks at the operation of this thread; `None` when there is none.
 pub(crate) fn with<T>(look: impl FnOnce(&mut Operation) -> T) -> Option<T> {
     CURRENT.with_borrow_mut(|current| current.as_mut().map(look))
@@ -116,9 +127,33 @@ pub(crate) fn succeeded() {
 /// Tells whether the device waits for a touch, where that changed.
 pub(crate) fn note_touch(waits: bool) {
     with(|operation| {
-        if operation.waits_for_touch != waits {
+        if operation.waits_for_touch != waits && (!waits || operation.waits < MOST_WAITS) {
             operation.waits_for_touch = waits;
+            operation.waits += u8::from(waits);
             (operation.on_touch)(waits);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+
+    #[test]
+    fn a_device_cannot_open_notices_for_ever() {
+        let told = Rc::new(RefCell::new(Vec::new()));
+        let listener = Rc::clone(&told);
+        Operation::new(Duration::from_secs(1), None, move |waits| listener.borrow_mut().push(waits)).run(|| {
+            for _ in 0..100 {
+                note_touch(true);
+                note_touch(true);
+                note_touch(false);
+            }
+        });
+        let told = told.borrow();
+        assert_eq!(told.len(), 2 * usize::from(MOST_WAITS));
+        assert_eq!(told.last(), Some(&false));
+    }
 }

@@ -1,17 +1,18 @@
 //! Smartcards in a virtual reader: the real `pcscd`, the real driver, the real firmware of cards; only the plastic is missing.
 
-use std::fs::{self, File};
-use std::net::TcpListener;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::background::Background;
 use crate::binary::cache_directory;
 use crate::home::Home;
 use crate::module::Module;
+use crate::ports::two_in_a_row;
 use crate::publickey::PublicKey;
-use crate::template::copy_tree;
+use crate::template::{copy_tree, made_once};
 use crate::token::find;
-use crate::wait::{SOON, until, until_some};
+use crate::wait::{SOON, until};
 
 /// The PIN of every new card.
 const PIN: &str = "123456";
@@ -43,6 +44,30 @@ impl Slot {
     }
 }
 
+#[derive(Clone, Copy)]
+enum CardKind {
+    Piv,
+    OpenPgp,
+}
+
+impl CardKind {
+    /// What the firmware calls it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Piv => "piv",
+            Self::OpenPgp => "openpgp",
+        }
+    }
+
+    /// What fills a new one.
+    const fn script(self) -> &'static str {
+        match self {
+            Self::Piv => "personalise.sh",
+            Self::OpenPgp => "personalise-openpgp.sh",
+        }
+    }
+}
+
 /// A reader of the test's own, with a `pcscd` of its own that nobody else sees.
 pub struct Reader {
     home: Home,
@@ -67,7 +92,7 @@ impl Reader {
         home.directory(folder.join("readers"));
         let driver = find(&["pcsc/drivers/serial/libifdvpcd.so"], "vsmartcard-vpcd");
         // The driver listens at this port and at the next one, for a second slot.
-        let port = free_ports();
+        let port = two_in_a_row();
         let settings = format!(
             "FRIENDLYNAME \"Yubico Virtual\"\nDEVICENAME /dev/null:{port:#06X}\nLIBPATH {}\nCHANNELID {port:#06X}\n",
             driver.display()
@@ -141,73 +166,49 @@ impl Reader {
     /// When a tool is missing; the text says what to install.
     #[must_use]
     pub fn piv(&self, name: &str) -> Card {
-        // Two cards of one test have to differ, and making one takes seconds: there are as many templates as cards.
+        let folder = self.copy(CardKind::Piv, name);
+        let keys =
+            Slot::ALL.map(|slot| (slot, PublicKey::read(&self.home, folder.join(format!("{}.pub", slot.number())))));
+        self.card(CardKind::Piv, folder, keys.to_vec())
+    }
+
+    /// Makes an OpenPGP card with a P-256 key to sign and an Ed25519 key to authenticate. It is not inserted.
+    ///
+    /// # Panics
+    /// When a tool is missing; the text says what to install.
+    #[must_use]
+    pub fn openpgp(&self, name: &str) -> Card {
+        self.card(CardKind::OpenPgp, self.copy(CardKind::OpenPgp, name), Vec::new())
+    }
+
+    /// Two cards of one test have to differ, and making one takes seconds: there are as many templates as cards.
+    fn copy(&self, kind: CardKind, name: &str) -> PathBuf {
         let count = fs::read_dir(self.home.path("")).into_iter().flatten().flatten();
         let count = count.filter(|entry| entry.path().join("internal").exists()).count();
         let folder = self.home.path(name);
-        copy_tree(&self.template(count), &folder).expect("copy the template of a card");
+        copy_tree(&self.template(kind, count), &folder).expect("copy the template of a card");
         let _ = fs::remove_file(folder.join("log"));
-        let keys =
-            Slot::ALL.map(|slot| (slot, PublicKey::read(&self.home, folder.join(format!("{}.pub", slot.number())))));
-        let service = self.environment();
-        Card {
-            home: self.home.clone(),
-            folder,
-            port: self.port,
-            kind: "piv",
-            keys: keys.to_vec(),
-            service,
-            running: None,
-        }
+        folder
     }
 
-    fn template(&self, number: usize) -> PathBuf {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("virtual-card/personalise.sh");
-        let cache = cache_directory();
-        fs::create_dir_all(&cache).expect("make the folder of templates");
-        let ready = cache.join(format!("piv-{number}-{:016x}", crate::template::fingerprint(&script)));
-        let lock = File::create(cache.join(".cards")).expect("make a lock");
-        lock.lock().expect("lock the templates of cards");
-        if !ready.exists() {
-            let unfinished = cache.join(format!("piv-{number}.new"));
-            let _ = fs::remove_dir_all(&unfinished);
-            fs::create_dir_all(&unfinished).expect("make the folder of a card");
+    fn card(&self, kind: CardKind, folder: PathBuf, keys: Vec<(Slot, PublicKey)>) -> Card {
+        let service = self.environment();
+        Card { home: self.home.clone(), folder, port: self.port, kind, keys, service, running: None }
+    }
+
+    fn template(&self, kind: CardKind, number: usize) -> PathBuf {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("virtual-card").join(kind.script());
+        made_once(&format!("{}-{number}", kind.name()), &script, |folder| {
             // In this reader there may be another card.
             let reader = Self::named(&self.home, "other-reader");
-            let mut card = Card {
-                home: self.home.clone(),
-                folder: unfinished.clone(),
-                port: reader.port,
-                kind: "piv",
-                keys: Vec::new(),
-                service: reader.environment(),
-                running: None,
-            };
+            let mut card = reader.card(kind, folder.to_owned(), Vec::new());
             card.insert();
             let (name, value) = reader.environment();
-            self.home
-                .command(&script)
-                .arg(&unfinished)
-                .env(name, value)
-                .within(std::time::Duration::from_secs(60))
-                .run()
-                .succeeds();
+            let script = self.home.command(&script).arg(folder).env(name, value);
+            script.within(Duration::from_secs(60)).run().succeeds();
             card.pull();
-            fs::rename(&unfinished, &ready).expect("keep the template of a card");
-        }
-        ready
+        })
     }
-}
-
-/// Two ports in a row that nobody uses, as far as can be told.
-fn free_ports() -> u16 {
-    let taken = |port: u16| TcpListener::bind(("127.0.0.1", port));
-    let pair = || {
-        let first = taken(0).ok()?;
-        let port = first.local_addr().ok()?.port();
-        taken(port.checked_add(1)?).ok().map(|_| port)
-    };
-    until_some(SOON, pair).expect("two free ports")
 }
 
 /// A card; in the reader between [`insert`](Self::insert) and [`pull`](Self::pull).
@@ -215,7 +216,7 @@ pub struct Card {
     home: Home,
     folder: PathBuf,
     port: u16,
-    kind: &'static str,
+    kind: CardKind,
     keys: Vec<(Slot, PublicKey)>,
     /// What programs need in their environment to find the reader.
     service: (&'static str, PathBuf),
@@ -229,8 +230,13 @@ impl Card {
     /// When the firmware is missing or does not start.
     pub fn insert(&mut self) {
         let log = format!("card-{}", self.folder.file_name().expect("a name").to_string_lossy());
-        let card =
-            self.home.command(firmware()).arg(self.kind).arg(self.port.to_string()).arg(&self.folder).start(&log);
+        let card = self
+            .home
+            .command(firmware())
+            .arg(self.kind.name())
+            .arg(self.port.to_string())
+            .arg(&self.folder)
+            .start(&log);
         self.running = Some(card);
     }
 
@@ -264,7 +270,7 @@ impl Card {
             ssh-keygen -i -m PKCS8 -f 82.pem >82.pub";
         let folder = self.home.directory("retired");
         let tool = self.home.command("sh").args(["-c", script]).arg(&folder).env(self.service.0, &self.service.1);
-        tool.within(std::time::Duration::from_secs(60)).run().succeeds();
+        tool.within(Duration::from_secs(60)).run().succeeds();
         PublicKey::read(&self.home, folder.join("82.pub"))
     }
 
@@ -288,6 +294,11 @@ impl Card {
         fs::remove_file(self.folder.join("hold")).expect("let the card go on");
     }
 
+    /// Waits for touches no longer, whether it did or not.
+    pub(crate) fn let_go(&self) {
+        let _ = fs::remove_file(self.folder.join("hold"));
+    }
+
     /// Whether the card waits for a touch.
     #[must_use]
     pub fn waits_for_touch(&self) -> bool {
@@ -308,11 +319,18 @@ impl Card {
 
     /// What the card answered to each VERIFY with a PIN in it; without one it only asks for the tries that are left.
     fn verifications(&self) -> Vec<String> {
+        self.answers("20")
+    }
+
+    /// What the card answered to each command with this instruction, in hexadecimal digits, that had something with it: `24` changes a PIN,
+    /// `2c` sets it anew by the PUK (ISO 7816-4, NIST SP 800-73-4).
+    #[must_use]
+    pub fn answers(&self, instruction: &str) -> Vec<String> {
         let log = self.log();
         let words = log.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         words
             .filter_map(|words| match words[..] {
-                ["20", _, _, length, status] if length != "00" => Some(status.to_owned()),
+                [found, _, _, length, status] if found == instruction && length != "00" => Some(status.to_owned()),
                 _ => None,
             })
             .collect()

@@ -75,6 +75,12 @@ impl FaultyToken {
         environment
     }
 
+    /// The faulty module's path.
+    #[must_use]
+    pub fn module_path(&self) -> PathBuf {
+        library()
+    }
+
     /// The token itself.
     #[must_use]
     pub fn token(&self) -> &Token {
@@ -88,6 +94,6 @@ impl FaultyToken {
     }
 }
 
-fn library() -> PathBuf {
+pub(crate) fn library() -> PathBuf {
     faulty_module::library().unwrap_or_else(|error| panic!("the faulty module: {error}"))
 }

@@ -96,12 +96,18 @@ impl UsbPorts {
         key
     }
 
-    /// A new key of a special kind, not yet plugged in: `u2f-only`, `no-u2f`, `residents 2`.
+    /// A new key of a special kind, not yet plugged in: `u2f-only`, `no-u2f`, `old` (CTAP 2.0), `residents 2`, `opensk`, `fingerprint`, `fingerprint always-verifies`.
     #[must_use]
     pub fn kind_of_key(&self, name: &str, kind: &str) -> FidoKey {
         let key = FidoKey { ports: self.clone(), name: name.into() };
         key.expect(&format!("new {name} {kind}"));
         key
+    }
+
+    /// A key with all that another one has on it now, which no real key can be; not yet plugged in. The other one is an `opensk` or `fingerprint`.
+    #[must_use]
+    pub fn copy_of_key(&self, name: &str, of: &FidoKey) -> FidoKey {
+        self.kind_of_key(name, &format!("copy-of {}", of.name))
     }
 
     /// A private key file made by `ssh-keygen` on the key that is plugged in, with further arguments, such as `-t ed25519-sk -O verify-required`. The PIN is given where it is asked for.
@@ -150,6 +156,12 @@ impl FidoKey {
     #[track_caller]
     pub fn presence(&self, presence: &str) {
         self.order(&format!("presence {presence}"));
+    }
+
+    /// Whether touches are by the finger that its reader knows; at first they are.
+    #[track_caller]
+    pub fn finger(&self, is_known: bool) {
+        self.order(if is_known { "finger known" } else { "finger unknown" });
     }
 
     /// How long the key waits for a touch; half a minute at first.

@@ -93,7 +93,9 @@ impl Module {
         }
     }
 
-    pub(crate) fn environment(&self) -> &[(&'static str, OsString)] {
+    /// The variables in the environment of its workers.
+    #[must_use]
+    pub fn environment(&self) -> &[(&'static str, OsString)] {
         &self.environment
     }
 }

@@ -19,22 +19,31 @@ pub(crate) const LABEL: &str = "hardkey-test";
 /// A directory made by `softhsm/provision.sh` with these keys (words of its `--keys`), not to be changed.
 pub(crate) fn template(keys: &str) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../softhsm/provision.sh");
-    let cache = cache_directory();
-    fs::create_dir_all(&cache).unwrap_or_else(|error| panic!("make {}: {error}", cache.display()));
-    let ready = cache.join(format!("{}-{:016x}", keys.replace(',', "-"), fingerprint(&script)));
-
-    // Tests of several processes may want the same template at once: one makes it, the others wait here.
-    let lock = File::create(cache.join(".lock")).unwrap_or_else(|error| panic!("lock {}: {error}", cache.display()));
-    lock.lock().unwrap_or_else(|error| panic!("lock {}: {error}", cache.display()));
-    if !ready.exists() {
-        let unfinished = ready.with_extension("new");
-        let _ = fs::remove_dir_all(&unfinished);
+    made_once(&keys.replace(',', "-"), &script, |folder| {
         let output = Command::new(&script)
-            .arg(&unfinished)
+            .arg(folder)
             .args(["--label", LABEL, "--pin", PIN, "--keys", keys])
             .output()
             .unwrap_or_else(|error| panic!("run {}: {error}", script.display()));
         assert!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
+    })
+}
+
+/// A directory that is made by the first test that wants it, and once more when the script changes that fills it; not to be changed.
+pub(crate) fn made_once(name: &str, script: &Path, make: impl FnOnce(&Path)) -> PathBuf {
+    let cache = cache_directory();
+    fs::create_dir_all(&cache).unwrap_or_else(|error| panic!("make {}: {error}", cache.display()));
+    let ready = cache.join(format!("{name}-{:016x}", fingerprint(script)));
+
+    // Tests of several processes may want the same template at once: one makes it, the others wait here.
+    let lock = cache.join(format!(".{name}"));
+    let lock = File::create(&lock).unwrap_or_else(|error| panic!("lock {}: {error}", lock.display()));
+    lock.lock().unwrap_or_else(|error| panic!("lock {name}: {error}"));
+    if !ready.exists() {
+        let unfinished = ready.with_extension("new");
+        let _ = fs::remove_dir_all(&unfinished);
+        fs::create_dir(&unfinished).unwrap_or_else(|error| panic!("make {}: {error}", unfinished.display()));
+        make(&unfinished);
         fs::rename(&unfinished, &ready).unwrap_or_else(|error| panic!("keep {}: {error}", ready.display()));
     }
     ready
@@ -57,7 +66,7 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Changes with the script, so that an old template is not taken for a new one.
-pub(crate) fn fingerprint(script: &Path) -> u64 {
+fn fingerprint(script: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     fs::read(script).unwrap_or_else(|error| panic!("read {}: {error}", script.display())).hash(&mut hasher);
     hasher.finish()

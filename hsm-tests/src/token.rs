@@ -184,7 +184,7 @@ impl Token {
             .succeeds();
     }
 
-    fn spy_log(&self) -> PathBuf {
+    pub(crate) fn spy_log(&self) -> PathBuf {
         self.directory.join("spy.log")
     }
 }

@@ -1,6 +1,6 @@
 //! The configuration file: what is refused, what is said, what is selected.
 
-use hsm_tests::{Agent, AgentBuilder, Home, Key, Module, Token, agent_binary, stock_cannot};
+use hsm_tests::{Agent, AgentBuilder, Home, Key, Module, Token, TokenKind as _, Tpm, agent_binary, stock_cannot};
 
 const READ: &str = "read a configuration file";
 
@@ -126,6 +126,20 @@ fn modules_known_to_p11_kit_are_used_when_asked() {
     assert!(keys("discover = true").contains(&key));
     assert!(keys("").contains(&key), "discovery is the default");
     assert!(!keys("discover = false").contains(&key));
+}
+
+#[test]
+fn a_tpm_is_found_by_what_its_package_installs() {
+    if stock_cannot(READ) {
+        return;
+    }
+    let home = Home::new();
+    let tpm = Tpm::new(&home);
+    let list = home.command(agent_binary()).args(["list", "--json"]);
+    let file = home.file("discover.toml", "");
+    let module = tpm.module();
+    let listed = list.arg("--config").arg(file).envs(module.environment().iter().cloned()).run().succeeds().stdout;
+    assert_eq!(listed.matches("libtpm2_pkcs11.so").count(), 4, "{listed}");
 }
 
 #[test]

@@ -95,13 +95,16 @@ fn every_option_is_in_the_manual() {
     }
     let home = Home::new();
     let manual = fs::read_to_string(root().join("docs/man/hardkey.1")).expect("the manual page");
-    for subcommand in ["agent", "list", "pub", "log", "approvals", "policy check", "policy explain"] {
+    let token = ["token list", "token init", "token keygen", "token import-cert", "token change-pin", "token unblock"];
+    let others = ["agent", "list", "pub", "log", "approvals", "policy check", "policy explain"];
+    for subcommand in others.into_iter().chain(token) {
         let words = subcommand.split(' ').chain(["--help"]);
         let help = home.command(agent_binary()).args(words).run().succeeds().stdout;
         let first = help.lines().filter_map(|line| line.split_whitespace().next());
         for option in
             first.map(|word| word.trim_end_matches("...")).filter(|word| word.starts_with('-') && *word != "-h,")
         {
+            let option = option.trim_end_matches(',');
             let written = match option.strip_prefix("--") {
                 Some(long) => format!(".It Fl Fl {long}"),
                 None => format!(".It Fl {}", &option[1..]),

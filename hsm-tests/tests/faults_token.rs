@@ -128,24 +128,30 @@ fn two_wrong_pins_are_warned_of_and_a_person_may_use_the_final_try() {
     let home = Home::new();
     let token = FaultyToken::new(&home, "token", &[Key::P256]);
     let right = token.token().pin();
-    let pinentry = Pinentry::new(&home, &[Answer::Type("wrong"), Answer::Type("wrong as well"), Answer::Type(right)]);
+    let pinentry = Pinentry::new(
+        &home,
+        &[Answer::Type("wrong"), Answer::Type("wrong as well"), Answer::No, Answer::Ok, Answer::Type(right)],
+    );
     let mut agent = asking(&home, &token, &pinentry).start();
     token.set("token pin-count 3");
     assert!(!signs(&agent, &token));
     agent.wait_for_log("few are left");
     assert!(!signs(&agent, &token));
     agent.wait_for_log("the next wrong one locks it");
+    assert!(!signs(&agent, &token), "the person does not want to try");
+    assert_eq!((pinentry.pins_asked(), token.calls.count("C_Login")), (2, 2), "{}", home.logs());
     assert!(signs(&agent, &token), "{}", home.logs());
 
     let dialogs = pinentry.descriptions();
-    assert_eq!(dialogs.len(), 3);
+    assert_eq!(dialogs.len(), 5);
     assert!(!dialogs[0].contains("wrong") && !dialogs[0].contains("tries"), "{}", dialogs[0]);
     assert!(
         dialogs[1].contains("The last PIN was wrong.") && dialogs[1].contains("Few tries are left."),
         "{}",
         dialogs[1]
     );
-    assert!(dialogs[2].contains("This is the final try: a wrong PIN locks the token."), "{}", dialogs[2]);
+    assert!(dialogs[3].contains("FINAL PIN TRY") && dialogs[3].contains("Try the PIN"), "{}", dialogs[3]);
+    assert!(dialogs[4].contains("This is the final try: a wrong PIN locks the token."), "{}", dialogs[4]);
     assert_eq!(token.calls.count("C_Login"), 3);
 }
 

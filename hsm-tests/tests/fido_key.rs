@@ -239,3 +239,60 @@ fn faults_are_what_the_client_gets() {
         signs(&home, &ports, &file);
     }
 }
+
+#[test]
+fn a_fingerprint_verifies_instead_of_the_pin_and_an_unknown_finger_does_not() {
+    let home = Home::new();
+    let ports = UsbPorts::new(&home);
+    let key = ports.kind_of_key("key", "fingerprint");
+    key.plug();
+    key.set_pin(PIN, "/dev/hidraw0".as_ref());
+    let info = ports.command("fido2-token").args(["-I", "/dev/hidraw0"]).run().succeeds().stdout;
+    assert!(info.contains(", uv,") && info.contains("uv retries: 8"), "{info}");
+    let file = ports.keygen("key", &["-t", "ed25519-sk", "-O", "verify-required"], PIN);
+    signs(&home, &ports, &file);
+    key.finger(false);
+    let tokens = |log: &[String]| log.iter().filter(|line| line.starts_with("clientPIN.getTokenByUV")).count();
+    let before = tokens(&key.log());
+    let message = home.file("home/message", "a message");
+    // Without a way to ask for the PIN.
+    let refused =
+        ports.command("ssh-keygen").args(["-q", "-Y", "sign", "-n", "test", "-f"]).arg(file.path()).arg(message);
+    refused.env("SSH_ASKPASS_REQUIRE", "never").input("").run().fails();
+    assert!(tokens(&key.log()) > before, "{:?}", key.log());
+    let info = ports.command("fido2-token").args(["-I", "/dev/hidraw0"]).run().succeeds().stdout;
+    assert!(!info.contains("uv retries: 8"), "{info}");
+}
+
+#[test]
+fn a_copy_of_a_key_signs_as_the_original_does() {
+    let home = Home::new();
+    let ports = UsbPorts::new(&home);
+    let original = ports.kind_of_key("original", "opensk");
+    original.plug();
+    let file = ports.keygen("key", &["-t", "ecdsa-sk"], PIN);
+    let copy = ports.copy_of_key("copy", &original);
+    original.unplug();
+    copy.plug();
+    signs(&home, &ports, &file);
+    assert_eq!(copy.count("touched"), 1);
+}
+
+#[test]
+fn an_old_key_knows_the_first_pin_protocol_alone_and_manages_its_keys_as_the_drafts_had_it() {
+    let home = Home::new();
+    let ports = UsbPorts::new(&home);
+    let key = ports.kind_of_key("key", "old");
+    key.plug();
+    key.set_pin(PIN, "/dev/hidraw0".as_ref());
+    let info = ports.command("fido2-token").args(["-I", "/dev/hidraw0"]).run().succeeds().stdout;
+    assert!(info.contains("version strings: U2F_V2, FIDO_2_0\n") && info.contains("pin protocols: 1\n"), "{info}");
+    let arguments = ["-t", "ed25519-sk", "-O", "verify-required", "-O", "resident"];
+    let file = ports.keygen("key", &arguments, PIN);
+    signs(&home, &ports, &file);
+    assert_eq!(key.count("clientPIN.getTokenByPIN 00"), 0, "{:?}", key.log());
+    let fetched = home.directory("home/fetched");
+    let fetch = ports.command("ssh-keygen").args(["-q", "-K", "-N", ""]).directory(&fetched);
+    fetch.envs(ports.pin_in_dialogs(PIN)).run().succeeds();
+    assert!(fetched.join("id_ed25519_sk_rk").exists());
+}

@@ -101,18 +101,6 @@ fn only_keys_that_sign_are_offered() {
 }
 
 #[test]
-fn a_wrong_pin_costs_one_try_and_the_right_one_is_taken_next() {
-    if stock_cannot(CARDS) {
-        return;
-    }
-    let world = world(&[Answer::Type("654321"), PIN]);
-    assert!(!world.signs(Slot::Authentication));
-    assert_eq!((world.card.pins_presented(), world.card.pins_refused()), (1, 1));
-    assert!(world.signs(Slot::Authentication), "{}", world.home.logs());
-    assert_eq!((world.card.pins_presented(), world.card.pins_refused()), (2, 1));
-}
-
-#[test]
 fn ten_logins_at_once_ask_for_one_pin() {
     if stock_cannot(CARDS) {
         return;

@@ -1,11 +1,10 @@
 //! Where and how people are asked: the real programs on real screens and terminals, and what happens when they are broken.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use hsm_tests::{
-    Agent, AgentBuilder, Answer, Askpass, Background, Body, Client, FaultyToken, Home, Key, KeyFile, Module, Pinentry,
-    SOON, Token, is_alive, kill, until, until_some,
+    Agent, AgentBuilder, Answer, Askpass, Background, Body, Client, Display, FaultyToken, Home, Key, KeyFile, Module,
+    Pane, Pinentry, SOON, Token, is_alive, kill, until,
 };
 
 /// A key in the agent that is used with consent only.
@@ -79,46 +78,6 @@ fn a_broken_pinentry_is_named_and_gives_way_to_what_works() {
     }
 }
 
-/// A program on a terminal that is kept by tmux.
-struct Pane<'a> {
-    home: &'a Home,
-}
-
-impl<'a> Pane<'a> {
-    /// Runs `ssh-add -T` for a key as the foreground job of a terminal of its own; its exit status is in the file `status`.
-    fn testing(home: &'a Home, agent: &Agent, key: &std::path::Path) -> Self {
-        let _ = std::fs::remove_file(home.path("status"));
-        let command =
-            format!("ssh-add -T '{}'; echo $? >'{}'; exec sleep 1000", key.display(), home.path("status").display());
-        let pane = Self { home };
-        pane.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "30"])
-            .arg(command)
-            .env("SSH_AUTH_SOCK", agent.socket())
-            .run()
-            .succeeds();
-        pane
-    }
-
-    fn tmux(&self, arguments: &[&str]) -> hsm_tests::Task {
-        self.home.command("tmux").arg("-S").arg(self.home.path("run/tmux")).env("TERM", "xterm").args(arguments)
-    }
-
-    fn shows(&self, text: &str) -> String {
-        let capture = || self.tmux(&["capture-pane", "-p"]).run().succeeds().stdout;
-        let shown = until_some(SOON, || Some(capture()).filter(|screen| screen.contains(text)));
-        shown.unwrap_or_else(|| panic!("the terminal does not show {text:?}:\n{}", capture()))
-    }
-
-    fn types(&self, keys: &[&str]) {
-        self.tmux(&["send-keys"]).args(keys).run().succeeds();
-    }
-
-    fn status(&self) -> Option<String> {
-        let read = || std::fs::read_to_string(self.home.path("status")).ok().filter(|text| text.ends_with('\n'));
-        until_some(SOON, read).map(|text| text.trim().to_owned())
-    }
-}
-
 /// Long enough after a question appeared that an answer is meant.
 fn read_it() {
     std::thread::sleep(Duration::from_millis(900));
@@ -137,7 +96,6 @@ fn a_question_stands_on_the_terminal_of_the_program_that_asks() {
     assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
 
     for (typed, why) in [("Enter", "nothing"), ("C-d", "the end of input"), ("C-c", "an interrupt")] {
-        pane.tmux(&["kill-server"]).run();
         let pane = Pane::testing(&home, &agent, key.public().path());
         pane.shows("Enter denies:");
         pane.types(&[typed]);
@@ -152,7 +110,7 @@ fn a_terminal_that_vanishes_takes_its_question_along() {
     let key = careful_key(&home, &agent);
     let pane = Pane::testing(&home, &agent, key.public().path());
     pane.shows("Enter denies:");
-    pane.tmux(&["kill-server"]).run();
+    pane.close();
     assert!(!agent.has_ended());
     assert_eq!(agent.client().list().expect("a list").len(), 1);
     assert!(pane.status().is_none_or(|status| status != "0"));
@@ -186,63 +144,13 @@ fn the_real_pinentry_curses_draws_where_the_person_is() {
     eprintln!("{}", screen.trim_end());
     assert!(screen.contains("Allow use of key careful?") && screen.contains("<Deny>"), "{screen}");
     read_it();
-    pane.types(&["Enter"]);
+    pane.types(&["Tab", "Enter"]);
     assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
 
-    pane.tmux(&["kill-server"]).run();
     let pane = Pane::testing(&home, &agent, token.public(Key::P256).path());
     eprintln!("{}", pane.shows("<OK>").trim_end());
     pane.types(&[token.pin(), "Enter"]);
     assert_eq!(pane.status().as_deref(), Some("0"), "{}", agent.log());
-}
-
-/// An X server without a person.
-struct Display {
-    name: String,
-    _server: Background,
-}
-
-impl Display {
-    fn start(home: &Home) -> Self {
-        let script = format!(
-            "exec Xvfb -displayfd 3 -screen 0 800x480x24 -nolisten tcp -noreset 3>'{}'",
-            home.path("display").display()
-        );
-        let server = home.command("sh").args(["-c", &script]).start("xvfb");
-        let read = || std::fs::read_to_string(home.path("display")).ok().filter(|text| text.ends_with('\n'));
-        let number = until_some(SOON, read).expect("an X server");
-        Self { name: format!(":{}", number.trim()), _server: server }
-    }
-
-    /// The first window whose name has `name` in it.
-    fn window(&self, home: &Home, name: &str) -> String {
-        let search = || {
-            let found = self.xdotool(home, &["search", "--onlyvisible", "--name", name]).run();
-            found.stdout.lines().next().map(str::to_owned)
-        };
-        until_some(SOON, search).unwrap_or_else(|| panic!("no window {name:?}\n{}", home.logs()))
-    }
-
-    fn has_window(&self, home: &Home, name: &str) -> bool {
-        !self.xdotool(home, &["search", "--onlyvisible", "--name", name]).run().stdout.is_empty()
-    }
-
-    fn xdotool(&self, home: &Home, arguments: &[&str]) -> hsm_tests::Task {
-        home.command("xdotool").args(arguments).env("DISPLAY", &self.name)
-    }
-
-    /// Keeps what is on the screen, for the documentation, where `$HARDKEY_PICTURES` names a folder.
-    fn picture(&self, home: &Home, name: &str) {
-        if let Some(folder) = std::env::var_os("HARDKEY_PICTURES") {
-            let file = PathBuf::from(folder).join(name);
-            home.command("import")
-                .env("DISPLAY", &self.name)
-                .args(["-window", "root", "-trim", "-colors", "64"])
-                .arg(file)
-                .run()
-                .succeeds();
-        }
-    }
 }
 
 const GTK: &str = "pinentry = \"/usr/bin/pinentry-gtk-2\"";
@@ -256,25 +164,24 @@ fn the_real_pinentry_gtk_opens_on_the_askers_screen_and_goes_with_its_client() {
     let key = careful_key(&home, &agent);
     let display = Display::start(&home);
     let test =
-        |key: &std::path::Path, log: &str| agent.ssh_add(["-T"]).arg(key).env("DISPLAY", &display.name).start(log);
+        |key: &std::path::Path, log: &str| agent.ssh_add(["-T"]).arg(key).env("DISPLAY", display.name()).start(log);
 
     let mut asking = test(key.public().path(), "confirm");
-    let window = display.window(&home, "hardkey");
+    let window = display.window("hardkey");
     read_it();
-    display.picture(&home, "confirm.png");
-    display.xdotool(&home, &["windowfocus", "--sync", &window, "key", "Tab", "Return"]).run().succeeds();
+    display.press(&window, &["Tab", "Return"]);
     assert!(asking.ends(SOON).success(), "{}", agent.log());
 
     for no in ["Return", "Escape"] {
         let mut asking = test(key.public().path(), no);
-        let window = display.window(&home, "hardkey");
+        let window = display.window("hardkey");
         read_it();
-        display.xdotool(&home, &["windowfocus", "--sync", &window, "key", no]).run().succeeds();
+        display.press(&window, &[no]);
         assert!(!asking.ends(SOON).success(), "{no} is not a yes");
     }
 
     let asking = test(key.public().path(), "killed");
-    display.window(&home, "hardkey");
+    let _window = display.window("hardkey");
     let list = |client: &mut Client| assert_eq!(client.list().expect("a list").len(), 2);
     let mut other = agent.client();
     let start = Instant::now();
@@ -282,7 +189,7 @@ fn the_real_pinentry_gtk_opens_on_the_askers_screen_and_goes_with_its_client() {
     let with = start.elapsed();
     let killed = Instant::now();
     kill(asking.pid());
-    assert!(until(Duration::from_secs(1), || !display.has_window(&home, "hardkey")), "the dialog outlives its client");
+    assert!(until(Duration::from_secs(1), || !display.has_window("hardkey")), "the dialog outlives its client");
     eprintln!("the dialog was gone {:?} after its client", killed.elapsed());
     let start = Instant::now();
     (0..50).for_each(|_| list(&mut other));
@@ -293,10 +200,10 @@ fn the_real_pinentry_gtk_opens_on_the_askers_screen_and_goes_with_its_client() {
     );
 
     let mut asking = test(token.public(Key::P256).path(), "pin");
-    let window = display.window(&home, "hardkey");
-    display.picture(&home, "pin.png");
-    display.xdotool(&home, &["windowfocus", "--sync", &window, "type", token.pin()]).run().succeeds();
-    display.xdotool(&home, &["windowfocus", "--sync", &window, "key", "Return"]).run().succeeds();
+    let window = display.window("hardkey");
+    display.picture("pin.png");
+    display.types(&window, token.pin());
+    display.press(&window, &["Return"]);
     assert!(asking.ends(SOON).success(), "{}", agent.log());
 }
 
@@ -316,7 +223,7 @@ fn a_real_notification_daemon_asks_by_buttons_and_tells_what_is_waited_for() {
     // dunst shows buttons by a menu program: this one presses the button that a file names.
     let menu = home.program("menu", format!("#!/bin/sh\ngrep \"^#$(cat '{}') \"\n", home.path("press").display()));
     let settings = home.file("dunstrc", format!("[global]\ndmenu = {}\n", menu.display()));
-    let desktop = [("DISPLAY", display.name.as_str()), ("DBUS_SESSION_BUS_ADDRESS", &address)];
+    let desktop = [("DISPLAY", display.name()), ("DBUS_SESSION_BUS_ADDRESS", &address)];
     let mut dunst =
         home.command("dunst").arg("-config").arg(settings).args(["-verbosity", "info"]).envs(desktop).start("dunst");
     let agent = bare(&home).env("SSH_ASKPASS_REQUIRE", "never").env("XDG_RUNTIME_DIR", home.path("elsewhere")).start();
@@ -332,7 +239,7 @@ fn a_real_notification_daemon_asks_by_buttons_and_tells_what_is_waited_for() {
         assert!(until(SOON, || waiting() == 1), "{}", agent.log());
         read_it();
         if allowed {
-            display.picture(&home, "notification.png");
+            display.picture("notification.png");
         }
         home.command("dunstctl").arg("context").envs(desktop).run().succeeds();
         assert_eq!(asking.ends(SOON).success(), allowed, "{button}\n{}", agent.log());

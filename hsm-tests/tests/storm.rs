@@ -7,68 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hsm_tests::{Agent, Client, FaultyToken, Home, Key, KeyFile, PublicKey, resident_memory, stock_cannot};
+use hsm_tests::{Agent, Client, Dice, FaultyToken, Home, Key, KeyFile, PublicKey, resident_memory, stock_cannot};
 
 const FAULTS: usize = 1000;
 /// The same storm each time.
 const SEED: u64 = 0x5eed_0f57_0a11_5eed;
-const FUNCTIONS: [&str; 11] = [
-    "C_Initialize",
-    "C_GetSlotList",
-    "C_GetSlotInfo",
-    "C_GetTokenInfo",
-    "C_OpenSession",
-    "C_GetSessionInfo",
-    "C_FindObjectsInit",
-    "C_FindObjects",
-    "C_GetAttributeValue",
-    "C_SignInit",
-    "C_Sign",
-];
-const VALUES: [&str; 10] = [
-    "GENERAL_ERROR",
-    "FUNCTION_FAILED",
-    "HOST_MEMORY",
-    "DEVICE_ERROR",
-    "DEVICE_MEMORY",
-    "DEVICE_REMOVED",
-    "SESSION_HANDLE_INVALID",
-    "TOKEN_NOT_PRESENT",
-    "OBJECT_HANDLE_INVALID",
-    "OPERATION_ACTIVE",
-];
-const OF_THE_TOKEN: [&str; 4] = ["removed", "session-lost", "logged-out", "stale"];
-const OF_SIGNATURES: [&str; 5] = ["garbage", "length -1", "length +4", "length 0", "length unavailable"];
 /// A signature waits for the longest fault, the module's time limit, and for a worker or two to start.
 const ANSWERED: Duration = Duration::from_secs(20);
-
-/// Numbers that look random and are not (xorshift64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(limit).expect("a small number")).expect("a small number")
-    }
-
-    fn one_of<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.below(choices.len())]
-    }
-
-    /// A fault, as a line of the rules.
-    fn fault(&mut self) -> String {
-        match self.below(100) {
-            0..=54 => format!("{} return CKR_{} times 1", self.one_of(&FUNCTIONS), self.one_of(&VALUES)),
-            55..=69 => format!("C_Sign {} times 1", self.one_of(&OF_SIGNATURES)),
-            70..=81 => format!("token {}", self.one_of(&OF_THE_TOKEN)),
-            82..=87 => format!("{} delay 20ms times 3", self.one_of(&FUNCTIONS)),
-            88..=98 => format!("{} {} times 1", self.one_of(&FUNCTIONS), self.one_of(&["crash", "abort", "exit 0"])),
-            _ => format!("{} hang times 1", self.one_of(&FUNCTIONS)),
-        }
-    }
-}
 
 /// What others do meanwhile, until they are told to stop; how often it was done.
 struct Bystanders {
@@ -118,7 +63,7 @@ fn a_thousand_faults_in_a_row_do_no_lasting_harm() {
         let others =
             [scope.spawn(|| bystanders.sign(signer, software.public())), scope.spawn(|| bystanders.list(lister))];
         let (mut client, mut other) = (agent.client(), agent.client());
-        let mut dice = Dice(SEED);
+        let mut dice = Dice::new(SEED);
         for number in 0..FAULTS {
             let fault = dice.fault();
             token.set(&fault);

@@ -101,16 +101,16 @@ impl Handler<'_> {
 }
 
 impl Approvable {
-    /// The button and what it means.
+    /// The button.
     pub(super) fn offer(&self) -> Offer {
         let time = self.remember.cache.time;
         Offer { label: format!("Allow {}", spoken(time)), time }
     }
 
-    /// What the button means, for the dialog: `"Allow 5 min": this login through this connection, 50 times`.
+    /// What the button means, for the dialog: `Allow 5 min: this login through this connection, at most 50 times`.
     pub(super) fn meaning(&self) -> String {
         let what = if self.subject.destination.is_some() { "this login" } else { "such signatures" };
-        let how_often = self.remember.cache.count.map(|count| format!(", {count} times")).unwrap_or_default();
+        let how_often = self.remember.cache.count.map(|count| format!(", at most {count} times")).unwrap_or_default();
         format!("{}: {what} {}{how_often}", self.offer().label, self.scope(None))
     }
 

@@ -59,12 +59,13 @@ impl Handler<'_> {
         let facts = self.origin.facts(&Question::Sign(fact(payload)), judgement).await;
         account.facts(&facts);
         let place = identity.signer.place();
-        let key = KeyLine { public: &identity.public, comment: &identity.comment, fingerprint: &fingerprint, place };
+        let (public, comment, demands) = (&identity.public, &identity.comment, errand.demands);
+        let key = KeyLine { public, comment, fingerprint: &fingerprint, place, demands };
         let file = self.signed_file(judgement, request.data).await;
+        let offer = approvable.as_ref().map(Approvable::offer);
         let longer = approvable.as_ref().map(Approvable::meaning);
         let case = Case { judgement, facts: &facts, payload, file, key, longer };
         errand.purpose = case.purpose();
-        let offer = approvable.as_ref().map(Approvable::offer);
         let dialog = Dialog { text: case.text(), errand: errand.clone(), offer, source: self.source(&facts) };
         if let (Allowed::AsOffered, Some(approvable)) = (self.put(&dialog, account).await?, approvable) {
             let shown = Shown {

@@ -9,6 +9,7 @@ use super::managing::is_management;
 use super::signing::Refused;
 use super::{Agent, explanation};
 use crate::clock;
+use crate::consent::board::Viewer;
 use crate::crypto::verify;
 use crate::errand::Errand;
 use crate::keyring::Identity;
@@ -49,6 +50,8 @@ pub(super) struct Handler<'a> {
     pub(super) origin: Box<Connection>,
     /// What a login was offered and has not used yet.
     pub(super) offered: Option<Offered>,
+    /// What makes the client somebody who can be asked.
+    pub(super) viewer: Option<Viewer>,
 }
 
 /// The keys that the server with this host key is offered, in order.
@@ -67,7 +70,7 @@ impl Drop for Handler<'_> {
 
 impl<'a> Handler<'a> {
     pub(super) const fn new(agent: &'a Arc<Agent>, origin: Box<Connection>) -> Self {
-        Self { agent, origin, offered: None }
+        Self { agent, origin, offered: None, viewer: None }
     }
 
     /// Answers one request. Every frame gets exactly one reply.
@@ -136,6 +139,7 @@ impl<'a> Handler<'a> {
             Request::Inventory => Ok(self.inventory().await),
             Request::Approvals(revoke) => Ok(self.approvals(revoke)),
             Request::Explain => Ok(self.explain().await),
+            Request::Prompts(prompts) => Ok(self.prompts(prompts).await),
             Request::Release => Ok(self.release()),
             Request::UnknownExtension { name } => {
                 //= RFC 9987 section 5.8: An agent that does not support extensions of the supplied type MUST reply with
@@ -157,6 +161,8 @@ impl<'a> Handler<'a> {
                 account.ready().await?;
                 self.unlock(passphrase, account).await
             }
+            // Who looks at them goes on looking: questions may wait that were asked before.
+            Request::Prompts(prompts) => Ok(self.prompts(prompts).await),
             _ => Err(Refused::because("the agent is locked")),
         }
     }

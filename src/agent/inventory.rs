@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::certificates::Validity;
 use crate::backend::Place;
 use crate::crypto::fingerprint::FingerprintHash;
+use crate::errand::Demands;
 use crate::keyring::{Identity, Keyring};
 use crate::protocol::public_key::PublicKey;
 
@@ -21,6 +22,9 @@ pub struct Entry {
     pub public_key: String,
     /// Every use is confirmed in a dialog.
     pub confirm: bool,
+    /// What rules demand of it in vain.
+    #[serde(default)]
+    pub cannot_demand: CannotDemand,
     /// When a certificate ends, in UTC (RFC 3339).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub valid_before: Option<String>,
@@ -29,15 +33,24 @@ pub struct Entry {
     pub place: Place,
 }
 
+/// Why a key's device cannot be made to demand something at each signature; a reason is left out where it can.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CannotDemand {
+    /// A touch.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub touch: Option<String>,
+    /// The PIN.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pin: Option<String>,
+}
+
 impl Entry {
     /// Describes an identity.
     pub fn of(identity: &Identity) -> Self {
-        Self::new(&identity.public, &crate::text::escape(&identity.comment), identity.confirm, identity.signer.place())
-    }
-
-    /// Describes a key.
-    pub fn new(public: &PublicKey, comment: &str, confirm: bool, place: Place) -> Self {
+        let public = &identity.public;
+        let comment = crate::text::escape(&identity.comment);
         let material = public.material();
+        let why_not = |touch, pin| identity.signer.can_demand(Demands { touch, pin }).err().map(|why| why.to_string());
         let certificate = if public.certificate().is_some() { "-CERT" } else { "" };
         let algorithm = match material.short_name() {
             name @ ("RSA" | "ECDSA") => format!("{name}-{}{certificate}", material.bits()),
@@ -46,11 +59,12 @@ impl Entry {
         Self {
             algorithm,
             fingerprint: FingerprintHash::Sha256.of(public),
-            comment: comment.to_owned(),
-            public_key: authorized_keys_line(public, comment),
-            confirm,
+            public_key: authorized_keys_line(public, &comment),
+            comment,
+            confirm: identity.confirm,
+            cannot_demand: CannotDemand { touch: why_not(true, false), pin: why_not(false, true) },
             valid_before: public.certificate().and_then(|_| Validity::of(public).end()),
-            place,
+            place: identity.signer.place(),
         }
     }
 }

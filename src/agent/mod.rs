@@ -20,12 +20,14 @@ mod log_quota;
 mod managing;
 pub mod policies;
 pub mod process;
+mod prompting;
 mod provider_policy;
 mod providers;
 mod question;
 mod reload;
 mod running;
 mod security_keys;
+mod session;
 mod signing;
 pub mod socket;
 

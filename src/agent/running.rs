@@ -130,6 +130,7 @@ async fn serve(options: Options, surroundings: &Surroundings, begun: Begun, mut 
         () = agent.expire_keys() => Ok(End::Companion),
         () = agent.clean_up_after_crowds() => Ok(End::Companion),
         () = follow => Ok(End::Companion),
+        () = agent.follow_session() => Ok(End::Companion),
     }
 }
 

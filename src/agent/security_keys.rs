@@ -53,7 +53,10 @@ impl Residents {
         seen.plugged = plugged;
         let provider: Provider = PROVIDER.into();
         let keys = seen.remembered.keys_on(&seen.plugged).into_iter();
-        let identities = keys.filter_map(|(public, handle)| {
+        let identities = keys.filter_map(|(public, handle, device)| {
+            if let Some(device) = device {
+                helpers.devices.note_holder(handle.id(), &device);
+            }
             let signer = Arc::new(FidoKey::new(handle.clone(), helpers.clone()).ok()?);
             Some(identity(public, handle.comment(), signer, Some(Arc::clone(&provider))))
         });

@@ -51,7 +51,7 @@ impl Handler<'_> {
         let mut errand = Errand { purpose, asker: self.origin.peer().id(), sake, ..Errand::default() };
         let InForce { policy, generation } = self.agent.policies.current();
         let request = Asking { identity: &identity, payload: &payload, data: sign.data, generation };
-        errand.demands = self.consent(&policy, &request, &mut errand, account).await?;
+        self.consent(&policy, &request, &mut errand, account).await?;
         let wanted = Wanted { flags: sign.flags, sha1: policy.preset() == Preset::Openssh };
         let signature = identity.signer.sign(sign.data, wanted, &errand).await?;
         // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
@@ -68,15 +68,15 @@ impl Handler<'_> {
         Ok(signature)
     }
 
-    /// Succeeds when the signature may be made: by the rules alone, or because a person said yes to it. What remains is for the key's device
-    /// to demand.
+    /// Succeeds when the signature may be made: by the rules alone, or because a person said yes to it. The errand learns what remains for
+    /// the key's device to demand.
     async fn consent(
         &mut self,
         policy: &Policy,
         request: &Asking<'_>,
         errand: &mut Errand,
         account: &mut Account,
-    ) -> Result<Demands, Refused> {
+    ) -> Result<(), Refused> {
         let Asking { identity, payload, .. } = *request;
         let own = identity.signer.demands();
         let limits = KeyLimits {
@@ -105,10 +105,10 @@ impl Handler<'_> {
         let reason = verdict.because();
         account.rule(&reason.cited());
         let Action::Require(demanded) = verdict.action else { return Err(Refused(reason.cited())) };
-        let demands =
+        errand.demands =
             Demands { touch: demanded.contains(Requirements::TOUCH), pin: demanded.contains(Requirements::PIN) };
         // Before anybody is asked: nobody's yes could make up for it.
-        if let Err(cannot) = identity.signer.can_demand(demands) {
+        if let Err(cannot) = identity.signer.can_demand(errand.demands) {
             return Err(Refused(format!("{} are demanded, and {cannot} ({})", verdict.action, reason.cited())));
         }
         self.agent.rates().serve(&verdict, description.asked().key.fingerprint, clock::now())?;
@@ -122,7 +122,7 @@ impl Handler<'_> {
                 .consent
                 .notify(&question::notice(judgement.as_ref(), &errand.purpose, &identity.comment), errand);
         }
-        Ok(demands)
+        Ok(())
     }
 
     /// The identity that a blob names; a client that knows its key from a file may ask before the tokens have shown theirs.

@@ -4,6 +4,7 @@
 //! unrecorded; never holds what was signed, a PIN or a passphrase.
 
 pub(crate) mod file;
+mod flood;
 mod journal;
 pub mod read;
 pub mod record;

@@ -63,13 +63,16 @@ pub struct Record {
     /// The token whose PIN it is about.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub token: Option<Token>,
+    /// Stands for so many that were refused like this and are not recorded one by one; this is the last of them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub more: Option<u64>,
     /// How many: keys added or removed, approvals revoked, records lost.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub count: Option<u64>,
 }
 
 /// What was to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
     /// A signature.

@@ -35,6 +35,9 @@ pub fn of(record: &Record) -> String {
         Some(Consented::Earlier) => text += "; under an earlier yes",
         Some(Consented::No | Consented::Other) | None => {}
     }
+    if let Some(more) = record.more {
+        let _ = write!(text, "; the last of {more} like this");
+    }
     if let (Some(reason), false) = (&record.reason, record.outcome == Outcome::Withdrawn) {
         let _ = write!(text, " ({reason})");
     }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::file::LogFile;
+use super::flood::Flood;
 use super::journal::Journal;
 use super::record::{Event, Outcome, Record};
 
@@ -32,43 +34,57 @@ pub(super) struct Writer {
     /// Records that did not get as far as this thread.
     overflow: Arc<AtomicU64>,
     failing: bool,
+    flood: Flood,
 }
 
 impl Writer {
-    pub(super) const fn new(file: LogFile, journal: Option<Journal>, overflow: Arc<AtomicU64>) -> Self {
-        Self { file, journal, lost: 0, overflow, failing: false }
+    pub(super) fn new(file: LogFile, journal: Option<Journal>, overflow: Arc<AtomicU64>) -> Self {
+        Self { file, journal, lost: 0, overflow, failing: false, flood: Flood::default() }
     }
 
     /// Writes until told to end, or until nobody is left who could tell.
     pub(super) fn run(mut self, messages: &Receiver<Message>) {
-        while let Ok(first) = messages.recv() {
+        loop {
+            let first = match self.flood.due(Instant::now()) {
+                None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(wait) => messages.recv_timeout(wait),
+            };
+            let mut is_last = matches!(first, Err(RecvTimeoutError::Disconnected));
             let (mut records, mut waiting, mut probes, mut end) = (Vec::new(), Vec::new(), Vec::new(), None);
-            for message in std::iter::once(first).chain(messages.try_iter()) {
+            for message in first.into_iter().chain(messages.try_iter()).take(MOST_AT_ONCE) {
                 match message {
                     Message::Write(record, answer) => {
-                        records.push(record);
+                        self.flood.admit(*record, Instant::now(), &mut records);
                         waiting.extend(answer);
                     }
                     Message::Probe(answer) => probes.push(answer),
                     Message::Close(done) => end = Some(done),
                 }
-                if records.len() >= MOST_AT_ONCE || end.is_some() {
+                if end.is_some() {
                     break;
                 }
             }
-            let written = self.write(&records);
+            is_last |= end.is_some();
+            match is_last {
+                true => self.flood.finish(&mut records),
+                false => self.flood.summarise(Instant::now(), &mut records),
+            }
+            let is_idle = records.is_empty() && probes.is_empty();
+            let written = is_idle || self.write(&records);
             // Whoever asked may have gone; that changes nothing.
             for answer in waiting.into_iter().chain(probes) {
                 let _ = answer.send(written);
             }
             if let Some(done) = end {
                 let _ = done.send(());
+            }
+            if is_last {
                 return;
             }
         }
     }
 
-    fn write(&mut self, records: &[Box<Record>]) -> bool {
+    fn write(&mut self, records: &[Record]) -> bool {
         let mut text = String::new();
         self.lost = self.lost.saturating_add(self.overflow.swap(0, Ordering::Relaxed));
         if let (Some(first), true) = (records.first(), self.lost > 0) {
@@ -82,7 +98,7 @@ impl Writer {
                 ..Record::of(Event::Lost)
             });
         }
-        let lines: Vec<String> = records.iter().map(|record| line(record)).collect();
+        let lines: Vec<String> = records.iter().map(line).collect();
         lines.iter().for_each(|line| text += line);
         self.tell_journal(records, &lines);
         match self.file.append(text.as_bytes()) {
@@ -106,7 +122,7 @@ impl Writer {
         }
     }
 
-    fn tell_journal(&self, records: &[Box<Record>], lines: &[String]) {
+    fn tell_journal(&self, records: &[Record], lines: &[String]) {
         let Some(journal) = &self.journal else { return };
         for (record, line) in records.iter().zip(lines) {
             let refused = record.outcome != Outcome::Done;

@@ -14,6 +14,7 @@ use super::{BoxFuture, CannotDemand, Place, SignError, Signer};
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::crypto::verify::Verifier;
 use crate::errand::{Demands, Errand};
+use crate::field::field;
 use crate::ipc::{Answer, Assertion, Call, FaultKind, ModuleFault, SecretOctets};
 use crate::protocol::Malformed;
 use crate::protocol::private_key::{PrivateKey, Secret};
@@ -95,15 +96,18 @@ impl SecurityKey {
             pin: pin.map(|pin| SecretOctets(pin.expose_secret().to_vec().into())),
         });
         let _notice =
-            (self.flags_for(errand) & USER_PRESENCE != 0).then(|| self.notices.show(&self.touch_text(), errand));
+            (self.flags_for(errand) & USER_PRESENCE != 0).then(|| self.notices.show(&self.touch_text(errand), errand));
         Ok(link.call(&call, TOUCH_DEADLINE).await?)
     }
 
     /// As stock has it, and which of several keys people call it.
-    fn touch_text(&self) -> String {
+    fn touch_text(&self, errand: &Errand) -> String {
         let fingerprint = FingerprintHash::Sha256.of(&PublicKey::from_material(self.public.clone()));
-        let name = if self.comment.is_empty() { String::new() } else { format!(" ({})", self.comment) };
-        format!("Confirm user presence for key {} {fingerprint}{name}", self.public.short_name())
+        let name =
+            if self.comment.is_empty() { String::new() } else { format!(" ({})", field(self.comment.as_bytes())) };
+        let purpose = if errand.purpose.is_empty() { String::new() } else { format!(", to {}", errand.purpose) };
+        let kind = self.public.short_name();
+        format!("Confirm user presence for key {kind} {fingerprint}{name}{purpose}: touch the security key")
     }
 
     async fn compute(&self, data: &[u8], errand: &Errand) -> Result<Vec<u8>, SignError> {
@@ -128,10 +132,13 @@ impl SecurityKey {
         let fail = |reason: String| SignError::SecurityKey { provider: self.provider.display().to_string(), reason };
         match answer {
             // What the authenticator did it signs, by the same bits: CTAP 2.1 section 6.1.
-            Some(Answer::Assertion { flags, .. }) if flags & demanded != demanded => Err(fail(
-                "it signed without the touch or the PIN that was demanded of it; nothing was passed on".to_owned(),
-            )),
             Some(Answer::Assertion { raw, flags, counter }) => {
+                if let Some(missing) = left_out(demanded & !flags) {
+                    return Err(fail(format!(
+                        "the device signed without {missing}, though it was told to wait for that, so its signature was not passed on; \
+                         the device or this library is at fault: use another one"
+                    )));
+                }
                 let signature = security_key_blob(&self.public, &raw, flags, counter);
                 let verified = self.verifier.verify_blob(data, &signature);
                 verified.map_err(|_| fail("its signature does not verify, and was not passed on".to_owned()))?;
@@ -145,6 +152,16 @@ impl SecurityKey {
     /// What the key was made to demand, and what the errand demands on top.
     fn flags_for(&self, errand: &Errand) -> u8 {
         self.flags | flags_of(errand.demands)
+    }
+}
+
+/// What these flags of an assertion stand for, in words; none where nothing is left out.
+pub(super) const fn left_out(flags: u8) -> Option<&'static str> {
+    match (flags & USER_PRESENCE != 0, flags & USER_VERIFICATION != 0) {
+        (true, true) => Some("a touch and without its PIN"),
+        (true, false) => Some("a touch"),
+        (false, true) => Some("its PIN"),
+        (false, false) => None,
     }
 }
 

@@ -83,7 +83,7 @@ pub enum PinError {
     },
     /// The token accepts no PIN any more.
     #[error(
-        "the PIN of token {token:?} is locked; unblock it with the PUK or the security officer's PIN, with the token's own tool"
+        "the PIN of token {token:?} is locked; `hardkey token unblock` sets a new one, with the PUK or the security officer's PIN"
     )]
     Locked {
         /// The token's label.

@@ -5,6 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use zeroize::Zeroizing;
+
 use crate::agent::Providers;
 use crate::agent::command::specs;
 use crate::agent::inventory::{Entry, Inventory};
@@ -40,14 +42,7 @@ pub(super) fn ask_running(extension: &str, content: &[u8]) -> Result<Vec<u8>, St
     let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
     let socket = socket.ok_or("SSH_AUTH_SOCK is not set, so there is no agent to ask; start one with hardkey agent")?;
     let socket = Path::new(&socket);
-    ask(socket, extension, content).map_err(|silence| match silence {
-        Silence::Unreachable(error) => format!("{}: no agent answers: {error}", socket.display()),
-        Silence::Unknown => format!("{}: the agent there is not hardkey, or too old", socket.display()),
-        Silence::Refused => format!(
-            "{}: the agent tells this to hardkey on its own machine only, directly and not through a forwarded socket",
-            socket.display()
-        ),
-    })
+    ask(socket, extension, content).map_err(|silence| silence.at(socket))
 }
 
 /// Has the running agent forget PINs and end logins.
@@ -64,39 +59,74 @@ pub(super) fn of_agent() -> Option<Vec<Entry>> {
 }
 
 /// Why there is no answer.
-enum Silence {
+pub(super) enum Silence {
     Unreachable(io::Error),
     Unknown,
     Refused,
 }
 
-/// Asks a running hardkey.
-fn ask(socket: &Path, extension: &str, content: &[u8]) -> Result<Vec<u8>, Silence> {
-    let reply = exchange(socket, extension, content).map_err(Silence::Unreachable)?;
-    if reply.first() == Some(&EXTENSION_FAILURE) {
-        return Err(Silence::Refused);
+impl Silence {
+    /// The same for the user.
+    pub(super) fn at(self, socket: &Path) -> String {
+        let socket = socket.display();
+        match self {
+            Self::Unreachable(error) => format!("{socket}: no agent answers: {error}"),
+            Self::Unknown => format!("{socket}: the agent there is not hardkey, or too old"),
+            Self::Refused => format!(
+                "{socket}: the agent tells this to hardkey on its own machine only, directly and not through a forwarded socket"
+            ),
+        }
     }
-    let mut reader = Reader::new(&reply);
-    let mut document = || {
-        let named = reader.u8().ok()? == EXTENSION_RESPONSE && reader.string().ok()? == extension.as_bytes();
-        named.then(|| reader.string().ok().map(<[u8]>::to_vec))?
-    };
-    document().ok_or(Silence::Unknown)
 }
 
-fn exchange(socket: &Path, extension: &str, content: &[u8]) -> io::Result<Vec<u8>> {
-    let mut stream = UnixStream::connect(socket)?;
-    let mut body = vec![EXTENSION];
-    body.put_string(extension.as_bytes());
-    body.extend_from_slice(content);
-    let mut frame = Vec::new();
-    frame.put_string(&body);
-    stream.write_all(&frame)?;
-    let mut length = [0; 4];
-    stream.read_exact(&mut length)?;
-    let mut reply = Vec::new();
-    stream.take(u64::from(u32::from_be_bytes(length)).min(MAX_REPLY)).read_to_end(&mut reply)?;
-    Ok(reply)
+/// A line to a running hardkey.
+pub(super) struct Line(UnixStream);
+
+impl Line {
+    pub(super) fn open(socket: &Path) -> Result<Self, Silence> {
+        UnixStream::connect(socket).map(Self).map_err(Silence::Unreachable)
+    }
+
+    /// The connection itself.
+    pub(super) const fn stream(&self) -> &UnixStream {
+        &self.0
+    }
+
+    /// What it answers to an extension of our own with this content.
+    pub(super) fn ask(&self, extension: &str, content: &[u8]) -> Result<Vec<u8>, Silence> {
+        let reply = self.exchange(extension, content).map_err(Silence::Unreachable)?;
+        if reply.first() == Some(&EXTENSION_FAILURE) {
+            return Err(Silence::Refused);
+        }
+        let mut reader = Reader::new(&reply);
+        let mut document = || {
+            let named = reader.u8().ok()? == EXTENSION_RESPONSE && reader.string().ok()? == extension.as_bytes();
+            named.then(|| reader.string().ok().map(<[u8]>::to_vec))?
+        };
+        document().ok_or(Silence::Unknown)
+    }
+
+    fn exchange(&self, extension: &str, content: &[u8]) -> io::Result<Vec<u8>> {
+        let mut stream = &self.0;
+        let length = 1 + 4 + extension.len() + content.len();
+        // With room for all of it, because the content may be a PIN, and a buffer that grows leaves copies behind.
+        let mut frame = Zeroizing::new(Vec::with_capacity(4 + length));
+        frame.put_u32(length as u32);
+        frame.push(EXTENSION);
+        frame.put_string(extension.as_bytes());
+        frame.extend_from_slice(content);
+        stream.write_all(&frame)?;
+        let mut length = [0; 4];
+        stream.read_exact(&mut length)?;
+        let mut reply = Vec::new();
+        stream.take(u64::from(u32::from_be_bytes(length)).min(MAX_REPLY)).read_to_end(&mut reply)?;
+        Ok(reply)
+    }
+}
+
+/// Asks a running hardkey one thing.
+fn ask(socket: &Path, extension: &str, content: &[u8]) -> Result<Vec<u8>, Silence> {
+    Line::open(socket)?.ask(extension, content)
 }
 
 /// Looks at the modules of the configuration without logging in.

@@ -7,6 +7,7 @@ use clap::Args;
 use super::described::Described;
 use crate::agent::explanation::{Account, Told};
 use crate::protocol::request::EXPLAIN;
+use crate::text;
 
 /// The judgements that are shown when nothing is said of how many.
 const SHOWN: usize = 10;
@@ -47,7 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         let text = serde_json::to_string_pretty(&account).map_err(|error| error.to_string())?;
         return super::print(&(text + "\n"));
     }
-    super::print(&printable(&table(&account, arguments.process.is_some())))
+    super::print(&text::printable(&table(&account, arguments.process.is_some())))
 }
 
 fn table(account: &Account, with_rules: bool) -> String {
@@ -113,22 +114,9 @@ fn duration(seconds: u64) -> String {
     }
 }
 
-/// What an agent says is printed line by line as it is, but for what a terminal would obey: the agent may be anybody's.
-pub(super) fn printable(text: &str) -> String {
-    text.split('\n')
-        .map(|line| crate::text::escape(line.as_bytes()).replace("\\\\", "\\"))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_terminal_would_obey_is_not_printed() {
-        assert_eq!(printable("a\\x0ab\n\u{1b}[2Jc\u{202e}\n"), "a\\x0ab\n\\x1b[2Jc\\u{202e}\n");
-    }
 
     #[test]
     fn an_agent_that_has_judged_nothing_says_so() {

@@ -107,7 +107,7 @@ fn told(supposed: &Supposed, supposition: &Supposition, key: Option<&Entry>, pol
     }
     lines.push(String::new());
     lines.extend(supposition.notes.iter().map(|note| format!("({note})")));
-    super::explain::printable(&(lines.join("\n") + "\n"))
+    text::printable(&(lines.join("\n") + "\n"))
 }
 
 /// What would follow, by the configuration.

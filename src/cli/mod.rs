@@ -11,7 +11,10 @@ mod hypothesis;
 mod list;
 mod log;
 mod policy;
+mod prompts;
 mod public;
+mod terminal;
+mod token;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -42,6 +45,8 @@ enum Command {
     Pub(public::Arguments),
     /// List the approvals that hold for a while, or revoke them
     Approvals(approvals::Arguments),
+    /// Answer the agent's questions in this terminal as they come
+    Prompts(prompts::Arguments),
     /// Explain where requests come from and what follows: latest ones, those of a process, or one that is described
     Explain(explain::Arguments),
     /// Show what the agent decided, and who used which key where
@@ -50,6 +55,8 @@ enum Command {
     Policy(policy::Arguments),
     /// Manage security keys (FIDO2): list them, make and delete keys, set the PIN
     Fido(fido::Arguments),
+    /// Manage PKCS#11 tokens: list and initialise them, make keys, set PINs
+    Token(token::Arguments),
     /// Serve calls of the agent on one PKCS#11 module (started by the agent)
     #[command(hide = true)]
     Worker,
@@ -90,10 +97,12 @@ fn run(mut arguments: Vec<OsString>) -> ExitCode {
         Command::List(arguments) => list::run(&arguments).map_err(Failure::from),
         Command::Pub(arguments) => public::run(&arguments).map_err(Failure::from),
         Command::Approvals(arguments) => approvals::run(&arguments).map_err(Failure::from),
+        Command::Prompts(arguments) => prompts::run(&arguments).map_err(Failure::from),
         Command::Explain(arguments) => explain::run(&arguments).map_err(Failure::from),
         Command::Log(arguments) => log::run(&arguments).map_err(Failure::from),
         Command::Policy(arguments) => policy::run(&arguments).map_err(Failure::from),
         Command::Fido(arguments) => fido::run(arguments).map_err(Failure::from),
+        Command::Token(arguments) => token::run(&arguments).map_err(Failure::from),
         Command::Worker => crate::worker::run().map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string().into()),
     };
     report("hardkey", outcome)

@@ -12,7 +12,7 @@ use crate::agent::inventory::Entry;
 use crate::backend::pkcs11::uri::Uri;
 use crate::config::{Config, administrator};
 use crate::policy::asked::KeyFacts;
-use crate::policy::{Administrator, Finding, KeyLimits, Policy, Remember, Scope, Source, Verdict};
+use crate::policy::{Administrator, Finding, KeyAtHand, KeyLimits, Policy, Remember, Scope, Source, Verdict};
 use described::Described;
 
 /// The exit status when there is something that can hardly be meant, and no error.
@@ -57,7 +57,10 @@ fn check(file: Option<&PathBuf>) -> Result<ExitCode, String> {
     }
     let mut findings = policy.lint();
     if let Some(entries) = super::client::of_agent() {
-        findings.extend(policy.without_key(|key| entries.iter().any(|entry| is(entry, |facts| key.matches(facts)))));
+        let uris: Vec<Option<Uri>> = entries.iter().map(uri).collect();
+        let keys: Vec<KeyAtHand<'_>> =
+            entries.iter().zip(&uris).map(|(entry, uri)| at_hand(entry, uri.as_ref())).collect();
+        findings.extend(policy.lint_for(&keys));
     }
     let line = |finding: &Finding| match &finding.place {
         Some(place) => format!("{place}: {}\n", finding.text),
@@ -70,10 +73,14 @@ fn check(file: Option<&PathBuf>) -> Result<ExitCode, String> {
     }
 }
 
-/// Whether something holds of a key of the agent.
-fn is(entry: &Entry, holds: impl Fn(&KeyFacts<'_>) -> bool) -> bool {
-    let uri = entry.place.uri.as_deref().and_then(|uri| Uri::parse(uri).ok());
-    holds(&KeyFacts { fingerprint: &entry.fingerprint, comment: &entry.comment, uri: uri.as_ref() })
+fn uri(entry: &Entry) -> Option<Uri> {
+    Uri::parse(entry.place.uri.as_deref()?).ok()
+}
+
+/// A key of the agent as rules see it.
+fn at_hand<'a>(entry: &'a Entry, uri: Option<&'a Uri>) -> KeyAtHand<'a> {
+    let facts = KeyFacts { fingerprint: &entry.fingerprint, comment: &entry.comment, uri };
+    KeyAtHand { facts, no_touch: entry.cannot_demand.touch.as_deref(), no_pin: entry.cannot_demand.pin.as_deref() }
 }
 
 fn explain(described: &Described, config: Option<&PathBuf>) -> Result<ExitCode, String> {

@@ -1,4 +1,4 @@
-//! The session bus, as far as questions need it: a connection within a time limit, and the environment of the user's session.
+//! Message buses: a connection within a time limit, and the environment of the user's session.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(super) fn is_address(address: &str) -> bool {
 ///
 /// # Errors
 /// A text: nobody there, or no answer.
-pub(super) async fn connect(address: &str) -> Result<Connection, String> {
+pub(crate) async fn connect(address: &str) -> Result<Connection, String> {
     if !is_address(address) {
         return Err(format!("{address} is not the address of a socket"));
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Surroundings;
@@ -15,11 +16,13 @@ use super::view::{Broken, Reply, View};
 use crate::backend::pin::Pin;
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
     /// A yes or no.
     Confirm,
     /// A PIN, which no notification may ask for.
+    #[serde(rename = "pin")]
     Secret,
 }
 
@@ -152,11 +155,11 @@ impl Programs {
 }
 
 impl Front {
-    /// Asks for a yes or no; with the moment at which the question appeared.
-    pub(super) async fn confirm(&self, view: &View) -> Result<(Reply, Instant), Broken> {
+    /// Asks for a yes or no within a time; with the moment at which the question appeared.
+    pub(super) async fn confirm(&self, view: &View, time: Duration) -> Result<(Reply, Instant), Broken> {
         match self {
-            Self::Askpass(askpass) => askpass.confirm(&view.text).await,
-            Self::Pinentry(pinentry) => pinentry.confirm(view).await,
+            Self::Askpass(askpass) => askpass.confirm(&view.text_without_offer()).await,
+            Self::Pinentry(pinentry) => pinentry.confirm(view, time).await,
             Self::Notification(bus) => Daemon::find(bus).await?.confirm(view).await,
             Self::Terminal(tty) => terminal::confirm(tty, view).await,
         }

@@ -6,7 +6,8 @@
 pub mod approvals;
 mod askpass;
 mod assuan;
-mod bus;
+pub mod board;
+pub(crate) mod bus;
 pub mod dialog;
 mod front;
 mod group;
@@ -19,6 +20,7 @@ mod queue;
 mod seat;
 mod terminal;
 mod view;
+pub mod viewer;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -27,9 +29,13 @@ use std::time::Duration;
 use crate::backend::BoxFuture;
 use crate::backend::pin::{Pin, PinError, PinPrompt, PinQuestion, TriesLeft};
 use crate::clock;
-use crate::errand::Errand;
+use crate::errand::{Errand, Sake};
+use crate::field::{field, quoted};
+use board::{Board, Posting};
+use dialog::Source;
 pub use dialog::{Allowed, Dialog};
-use front::{Choice, Kind, Programs};
+pub use front::Kind;
+use front::{Choice, Programs};
 use patience::Patience;
 use queue::Queue;
 use seat::{Own, Seat};
@@ -47,6 +53,7 @@ pub struct Consent {
     timeout: Duration,
     queue: Queue,
     patience: Patience,
+    board: Board,
 }
 
 /// Why something was not allowed.
@@ -99,12 +106,19 @@ impl Consent {
             timeout,
             queue: Queue::default(),
             patience: Patience::default(),
+            board: Board::default(),
         }
+    }
+
+    /// What viewers see and answer.
+    pub const fn board(&self) -> &Board {
+        &self.board
     }
 
     /// Whether there is any way to ask about a request of this errand.
     pub async fn can_ask(&self, errand: &Errand) -> bool {
-        !self.programs.choose(&Seat::find(errand, &self.own).await, Kind::Confirm).is_empty()
+        self.board.has_viewers()
+            || !self.programs.choose(&Seat::find(errand, &self.own).await, Kind::Confirm).is_empty()
     }
 
     /// Asks whether something may be done. Dropping the future closes the dialog.
@@ -115,7 +129,13 @@ impl Consent {
         let source = dialog.source.as_ref();
         self.patience.check(source, clock::now())?;
         let _place = self.queue.enter(source)?;
-        match self.on_screens(&Question::Confirm(dialog), &dialog.errand).await? {
+        let view = View {
+            text: dialog.text.clone(),
+            offer: dialog.offer.as_ref().map(|offer| offer.label.clone()),
+            can_mute: source.is_some(),
+        };
+        let mut posting = self.board.ask(&view, source);
+        match self.anywhere(&Question::Confirm(&view, source), &dialog.errand, &mut posting).await? {
             Answer::Reply(Reply::Allow(allowed)) => {
                 self.patience.allowed(source);
                 return Ok(allowed);
@@ -123,6 +143,8 @@ impl Consent {
             Answer::Reply(Reply::Mute) => self.patience.mute(source, clock::now()),
             Answer::Reply(Reply::Deny) | Answer::Secret(_) => self.patience.denied(source, clock::now()),
         }
+        // Before viewers are shown the next one.
+        self.board.silence(|source| self.patience.check(Some(source), clock::now()).err());
         Err(Refusal::Declined)
     }
 
@@ -130,12 +152,52 @@ impl Consent {
         let token = question.token.clone();
         let answer = async {
             let _place = self.queue.enter(None)?;
-            self.on_screens(&Question::Secret(&pin_text(question)), &question.errand).await
+            if question.tries == TriesLeft::Final {
+                self.final_try(question).await?;
+            }
+            let text = pin_text(question);
+            let mut posting = self.board.ask_pin(&text);
+            self.anywhere(&Question::Secret(&text), &question.errand, &mut posting).await
         };
         match answer.await {
             Ok(Answer::Secret(Some(pin))) => Ok(pin),
             Ok(_) | Err(Refusal::Declined) => Err(PinError::Cancelled { token }),
             Err(refusal) => Err(PinError::NoPrompt { token, reason: refusal.to_string() }),
+        }
+    }
+
+    /// Asks on a screen and on the board at the same time. The first answer counts, and takes the question from everywhere else; so does the end
+    /// of its time at one of them.
+    async fn anywhere(
+        &self,
+        question: &Question<'_>,
+        errand: &Errand,
+        posting: &mut Posting,
+    ) -> Result<Answer, Refusal> {
+        let on_screens = async {
+            match self.on_screens(question, errand).await {
+                // Whoever looks at the board may still answer.
+                Err(Refusal::NoDialog(why)) if self.board.has_viewers() => {
+                    self.board.deserted().await;
+                    Err(Refusal::NoDialog(format!("{why}; and nobody runs hardkey prompts any more")))
+                }
+                other => other,
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = posting.answer(self.timeout) => answer,
+            answer = on_screens => answer,
+        }
+    }
+
+    /// Has the person decide on the final try before there is a field to type into: whoever types a PIN many times a day reads no warnings beside it.
+    async fn final_try(&self, question: &PinQuestion) -> Result<(), Refusal> {
+        let view = View { text: final_try_text(question), offer: None, can_mute: false };
+        let mut posting = self.board.ask(&view, None);
+        match self.anywhere(&Question::Confirm(&view, None), &question.errand, &mut posting).await? {
+            Answer::Reply(Reply::Allow(_)) => Ok(()),
+            Answer::Reply(Reply::Deny | Reply::Mute) | Answer::Secret(_) => Err(Refusal::Declined),
         }
     }
 
@@ -145,9 +207,9 @@ impl Consent {
         let mut reasons = Vec::new();
         for choice in self.programs.choose(&seat, question.kind()) {
             let _turn = self.queue.turn(&choice.screen).await;
-            if let Question::Confirm(dialog) = question {
+            if let Question::Confirm(_, source) = question {
                 // Others of the same source may have been denied while this one waited.
-                self.patience.check(dialog.source.as_ref(), clock::now())?;
+                self.patience.check(*source, clock::now())?;
             }
             match self.show(&choice, question).await {
                 Ok(answer) => return Ok(answer),
@@ -159,7 +221,10 @@ impl Consent {
             }
         }
         match reasons.is_empty() {
-            true => Err(Refusal::NoDialog(self.programs.why_none(&seat).to_owned())),
+            true => {
+                let why = self.programs.why_none(&seat);
+                Err(Refusal::NoDialog(format!("{why}; run hardkey prompts in a terminal to be asked there")))
+            }
             false => Err(Refusal::NoDialog(reasons.join("; "))),
         }
     }
@@ -167,7 +232,7 @@ impl Consent {
     async fn show(&self, choice: &Choice, question: &Question<'_>) -> Result<Answer, Failure> {
         let answer = async {
             match question {
-                Question::Confirm(dialog) => self.confirm(choice, dialog).await.map(Answer::Reply),
+                Question::Confirm(view, _) => self.confirm(choice, view).await.map(Answer::Reply),
                 Question::Secret(text) => Ok(Answer::Secret(choice.front.secret(text, self.timeout).await?)),
             }
         };
@@ -177,18 +242,13 @@ impl Consent {
     }
 
     /// Shows a dialog, again if the answer cannot be meant.
-    async fn confirm(&self, choice: &Choice, dialog: &Dialog) -> Result<Reply, Failure> {
-        let mut view = View {
-            text: dialog.text.clone(),
-            offer: dialog.offer.as_ref().map(|offer| offer.label.clone()),
-            can_mute: dialog.source.is_some(),
-            time: self.timeout,
-        };
+    async fn confirm(&self, choice: &Choice, view: &View) -> Result<Reply, Failure> {
+        let mut view = view.clone();
         for slip in 0..MOST_SLIPS {
             if slip == 1 {
                 view.text += "\n(Shown again: the first yes came faster than anybody reads.)";
             }
-            let (reply, shown) = choice.front.confirm(&view).await?;
+            let (reply, shown) = choice.front.confirm(&view, self.timeout).await?;
             if !matches!(reply, Reply::Allow(_)) || !choice.may_slip || shown.elapsed() >= ARMED_AFTER {
                 return Ok(reply);
             }
@@ -205,7 +265,7 @@ impl PinPrompt for Consent {
 }
 
 enum Question<'a> {
-    Confirm(&'a Dialog),
+    Confirm(&'a View, Option<&'a Source>),
     Secret(&'a str),
 }
 
@@ -231,17 +291,35 @@ impl From<Broken> for Failure {
 impl Question<'_> {
     const fn kind(&self) -> Kind {
         match self {
-            Self::Confirm(_) => Kind::Confirm,
+            Self::Confirm(..) => Kind::Confirm,
             Self::Secret(_) => Kind::Secret,
         }
     }
 }
 
-fn pin_text(question: &PinQuestion) -> String {
-    let mut text = format!(
-        "Enter the PIN of token {:?} (serial {}) to use key {:?}.",
+fn final_try_text(question: &PinQuestion) -> String {
+    format!(
+        "FINAL PIN TRY\nA wrong PIN now locks token {:?} (serial {}). A smartcard then needs its PUK; a security key can only be erased, with every key on it.\n\
+         Try the PIN, to use key {:?}?",
         question.token, question.serial, question.key
+    )
+}
+
+fn pin_text(question: &PinQuestion) -> String {
+    let PinQuestion { token, serial, key, errand, .. } = question;
+    let serial = if serial.is_empty() { String::new() } else { format!(" (serial {})", field(serial.as_bytes())) };
+    let purpose = if errand.purpose.is_empty() { String::new() } else { format!("to {}, ", errand.purpose) };
+    let mut text = format!(
+        "Enter the PIN of token {}{serial},\n{purpose}with key {}.",
+        quoted(token.as_bytes()),
+        quoted(key.as_bytes())
     );
+    // What the agent asks on its own account comes from nobody.
+    match errand.asker.map(|_| errand.sake) {
+        Some(Sake::Others) => text += "\nThis was asked for by a host that the agent is forwarded to.",
+        Some(Sake::Unknown) => text += "\nWhere this comes from is not certain; it may be from elsewhere.",
+        Some(Sake::Own) | None => {}
+    }
     if question.after_refusal {
         text += "\nThe last PIN was wrong.";
     }
@@ -252,4 +330,38 @@ fn pin_text(question: &PinQuestion) -> String {
         TriesLeft::Locked | TriesLeft::NoWarning => {}
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::origin::peer::ProcessId;
+
+    fn question(sake: Sake, tries: TriesLeft) -> PinQuestion {
+        let purpose = "log in as \"root\" at hostb".to_owned();
+        let asker = Some(ProcessId { pid: 1, start: 1 });
+        PinQuestion {
+            token: "work\n<b>".to_owned(),
+            serial: "12".to_owned(),
+            key: "key".to_owned(),
+            tries,
+            after_refusal: false,
+            errand: Errand { purpose, asker, sake, ..Errand::default() },
+        }
+    }
+
+    #[test]
+    fn a_question_for_a_pin_says_what_for_and_who_asks_if_that_is_not_the_user() {
+        let own = "Enter the PIN of token \"work\\x0a\\x3cb\\x3e\" (serial 12),\nto log in as \"root\" at hostb, with key \"key\".";
+        assert_eq!(pin_text(&question(Sake::Own, TriesLeft::NoWarning)), own);
+        let forwarded = pin_text(&question(Sake::Others, TriesLeft::Final));
+        assert!(
+            forwarded.contains("\nThis was asked for by a host that the agent is forwarded to.\nThis is the final try")
+        );
+        assert!(
+            pin_text(&question(Sake::Unknown, TriesLeft::Low)).contains("may be from elsewhere.\nFew tries are left.")
+        );
+        let nobody = PinQuestion { errand: Errand::default(), ..question(Sake::Own, TriesLeft::NoWarning) };
+        assert_eq!(pin_text(&nobody).lines().count(), 2, "what the agent asks on its own account comes from nobody");
+    }
 }

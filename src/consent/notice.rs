@@ -32,11 +32,12 @@ impl Consent {
 impl TouchNotice for Consent {
     fn show(&self, text: &str, errand: &Errand) -> Box<dyn Send> {
         tracing::info!("{text}");
+        let posted = self.board.notice(text);
         if let Some(askpass) = self.programs.forced_askpass() {
-            return Box::new(askpass.notice(text));
+            return Box::new((posted, askpass.notice(text)));
         }
         let (text, errand, own, programs) = (text.to_owned(), errand.clone(), self.own.clone(), self.programs.clone());
-        Box::new(Held(tokio::spawn(async move {
+        let held = Held(tokio::spawn(async move {
             let seat = Seat::find(&errand, &own).await;
             if let Some(daemon) = daemon(&seat).await
                 && let Ok(shown) = daemon.hold(&text).await
@@ -47,12 +48,14 @@ impl TouchNotice for Consent {
             } else if let Some(window) = programs.askpass_on(&seat).and_then(|askpass| askpass.notice(&text)) {
                 until_dropped(window).await;
             }
-        })))
+        }));
+        Box::new((posted, held))
     }
 
     fn reaches_a_person(&self, errand: &Errand) -> bool {
         let seat = Seat::at_once(errand, &self.own);
-        self.programs.forced_askpass().is_some() || seat.desk.is_some() || seat.terminal.is_some()
+        let has_place = seat.desk.is_some() || seat.terminal.is_some();
+        has_place || self.programs.forced_askpass().is_some() || self.board.has_viewers()
     }
 }
 

@@ -181,7 +181,7 @@ impl Drop for Screen<'_> {
             let _ = tcsetattr(&self.file, OptionalActions::Flush, &self.before);
         }
         if self.is_open && self.place.holds() {
-            let _ = self.file.write_all(b"\nhardkey: the question was withdrawn\n");
+            let _ = self.file.write_all(b"\nhardkey: the question was answered elsewhere or withdrawn\n");
         }
     }
 }

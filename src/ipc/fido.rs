@@ -9,15 +9,8 @@ use super::SecretOctets;
 pub enum FidoCall {
     /// Say what the device is able to do. The first call.
     Abilities,
-    /// Say, without a touch, whether the device holds a key.
-    Preflight {
-        /// The relying party.
-        application: String,
-        /// The credential id.
-        handle: Vec<u8>,
-        /// The PIN, for keys that hide without it.
-        pin: Option<SecretOctets>,
-    },
+    /// Say, without touch or verification, whether the device holds a key, and prove it by a signature where it can.
+    Preflight(FidoAssertion),
     /// Sign; says on the way when the device waits for its touch.
     Sign(FidoAssertion),
     /// Wait until the device is touched, to tell it from others.
@@ -99,7 +92,7 @@ pub enum FidoAnswer {
     Done,
     /// What the device is able to do.
     Abilities(Box<Abilities>),
-    /// Whether the device holds the key.
+    /// Whether the device holds the key, by its word alone.
     Holds(bool),
     /// A signature.
     Assertion {

@@ -177,7 +177,7 @@ fn hop_fault(evidence: &Evidence<'_>) -> Option<String> {
         Err(unknown) => return Some(format!("forwarded, and {unknown}")),
         Ok(standing) => {
             if let Some(fault) = standing.taint {
-                return Some(format!("forwarded by a process on another connection of which {fault}"));
+                return Some(format!("forwarded: on another connection of the process {fault}"));
             }
         }
     }

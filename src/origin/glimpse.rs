@@ -50,6 +50,15 @@ impl ProcessId {
         (same && users).then_some(Foreground { path, holder: self, device: stat.terminal })
     }
 
+    /// The terminal that this process has in the foreground, by the name under which a process may open its own whoever the device's file belongs
+    /// to: after `su` it is another user's.
+    pub(crate) fn own_foreground() -> Option<Foreground> {
+        let own = Self::own()?;
+        let (_, stat) = own.directory()?;
+        let has_it = stat.terminal != 0 && stat.foreground_group == stat.group;
+        has_it.then(|| Foreground { path: PathBuf::from("/dev/tty"), holder: own, device: stat.terminal })
+    }
+
     fn directory(self) -> Option<(ProcDir, Stat)> {
         let directory = ProcDir::open(self.pid).ok()?;
         let stat = directory.stat().ok()?;

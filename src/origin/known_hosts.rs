@@ -4,7 +4,7 @@
 //! a line is looked at only when its key is the one in question, which makes files of any length cheap, hashed or not.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -170,28 +170,47 @@ impl HostName {
 /// files that are missing or unreadable say nothing, as for `ssh`. Blocks for as long as reading takes.
 #[must_use]
 pub fn find(files: &[PathBuf], host: &HostName, key: &HostKey, now: SystemTime) -> Answer {
-    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut answer = Answer::Unknown;
     for file in files {
-        let outcome = each_line(file, |number, line| {
-            if !line.holds(key) || !host.is_in(line.hosts) {
-                return;
-            }
-            let place = || Place { file: file.clone(), line: number };
-            match line.verdict(key, &host.principal, now) {
-                Verdict::Revoked => answer = Answer::Revoked(place()),
-                Verdict::Known if answer == Answer::Unknown => answer = Answer::Known(place()),
-                Verdict::Known | Verdict::Nothing => {}
-            }
+        let outcome = open(file).and_then(|reader| match reader {
+            Some(reader) => find_in(reader, file, host, key, now),
+            None => Ok(Answer::Unknown),
         });
-        if let Err(error) = outcome {
-            tracing::debug!(file = %file.display(), %error, "known hosts not read");
-        }
-        if matches!(answer, Answer::Revoked(_)) {
-            break;
+        match outcome {
+            Ok(revoked @ Answer::Revoked(_)) => return revoked,
+            Ok(known) if answer == Answer::Unknown => answer = known,
+            Ok(_) => {}
+            Err(error) => tracing::debug!(file = %file.display(), %error, "known hosts not read"),
         }
     }
     answer
+}
+
+/// What one file's `content` says; the [`Place`] in the answer names `file`.
+///
+/// # Errors
+/// The content could not be read to its end.
+pub fn find_in(
+    content: impl BufRead,
+    file: &Path,
+    host: &HostName,
+    key: &HostKey,
+    now: SystemTime,
+) -> io::Result<Answer> {
+    let now = since_epoch(now);
+    let mut answer = Answer::Unknown;
+    each_line(content, |number, line| {
+        if !line.holds(key) || !host.is_in(line.hosts) {
+            return;
+        }
+        let place = || Place { file: file.to_owned(), line: number };
+        match line.verdict(key, &host.principal, now) {
+            Verdict::Revoked => answer = Answer::Revoked(place()),
+            Verdict::Known if answer == Answer::Unknown => answer = Answer::Known(place()),
+            Verdict::Known | Verdict::Nothing => {}
+        }
+    })?;
+    Ok(answer)
 }
 
 /// The first line that has a key of `host`, whichever key it is. Blocks for as long as reading takes.
@@ -199,7 +218,7 @@ pub fn find(files: &[PathBuf], host: &HostName, key: &HostKey, now: SystemTime) 
 pub fn line_of(files: &[PathBuf], host: &HostName) -> Option<Place> {
     files.iter().find_map(|file| {
         let mut found = None;
-        let outcome = each_line(file, |number, line| {
+        let outcome = each_line(open(file).ok()??, |number, line| {
             if found.is_none() && line.marker != Marker::Revoked && host.is_in(line.hosts) {
                 found = Some(Place { file: file.clone(), line: number });
             }
@@ -212,31 +231,54 @@ pub fn line_of(files: &[PathBuf], host: &HostName) -> Option<Place> {
 /// `[name]:port`. Blocks for as long as reading takes.
 #[must_use]
 pub fn names_of(files: &[PathBuf], key: &HostKey, candidates: &[String], now: SystemTime) -> Vec<KnownName> {
-    let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut names: Vec<KnownName> = Vec::new();
     for file in files {
-        let outcome = each_line(file, |number, line| {
-            if !line.holds(key) {
-                return;
-            }
-            let principals = key.certificate.iter().flat_map(|certificate| &certificate.principals);
-            let guesses = candidates.iter().chain(principals).map(String::as_str);
-            let guessed = guesses.filter(|guess| field_names(line.hosts, guess));
-            for name in literal_names(line.hosts).chain(guessed) {
-                // As `ssh` asks: in lower case, and not when the same line takes the name back.
-                let named = field_names(line.hosts, name)
-                    && line.verdict(key, &bare(name).to_ascii_lowercase(), now) == Verdict::Known;
-                if named && names.len() < MOST_NAMES && names.iter().all(|known| known.name != name) {
-                    let place = Place { file: file.clone(), line: number };
-                    names.push(KnownName { name: name.to_owned(), place });
-                }
-            }
+        let outcome = open(file).and_then(|reader| match reader {
+            Some(reader) => names_in(reader, file, key, candidates, now, &mut names),
+            None => Ok(()),
         });
         if let Err(error) = outcome {
             tracing::debug!(file = %file.display(), %error, "known hosts not read");
         }
     }
     names
+}
+
+/// Adds to `names` those that one file's `content` knows `key` by.
+///
+/// # Errors
+/// The content could not be read to its end.
+pub fn names_in(
+    content: impl BufRead,
+    file: &Path,
+    key: &HostKey,
+    candidates: &[String],
+    now: SystemTime,
+    names: &mut Vec<KnownName>,
+) -> io::Result<()> {
+    let now = since_epoch(now);
+    each_line(content, |number, line| {
+        if !line.holds(key) {
+            return;
+        }
+        let principals = key.certificate.iter().flat_map(|certificate| &certificate.principals);
+        let guesses = candidates.iter().chain(principals).map(String::as_str);
+        let guessed = guesses.filter(|guess| field_names(line.hosts, guess));
+        for name in literal_names(line.hosts).chain(guessed) {
+            // As `ssh` asks: in lower case, and not when the same line takes the name back.
+            let named = field_names(line.hosts, name)
+                && line.verdict(key, &bare(name).to_ascii_lowercase(), now) == Verdict::Known;
+            if named && names.len() < MOST_NAMES && names.iter().all(|known| known.name != name) {
+                let place = Place { file: file.to_owned(), line: number };
+                names.push(KnownName { name: name.to_owned(), place });
+            }
+        }
+    })
+}
+
+/// Seconds since 1970, as certificates count.
+fn since_epoch(now: SystemTime) -> u64 {
+    now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// `[name]:port` without its port.
@@ -316,11 +358,7 @@ fn key_type(blob: &[u8]) -> Option<&[u8]> {
 }
 
 /// Calls `visit` with each line that may mean something, and its number from 1.
-fn each_line(path: &Path, mut visit: impl FnMut(usize, &Line<'_>)) -> io::Result<()> {
-    let Some(file) = open(path)? else {
-        return Ok(());
-    };
-    let mut reader = BufReader::with_capacity(256 * 1024, file);
+fn each_line(mut reader: impl BufRead, mut visit: impl FnMut(usize, &Line<'_>)) -> io::Result<()> {
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -339,10 +377,10 @@ fn each_line(path: &Path, mut visit: impl FnMut(usize, &Line<'_>)) -> io::Result
 }
 
 /// Opens a file without waiting for whoever may be at the other end of it; what is no plain file holds no lines.
-fn open(path: &Path) -> io::Result<Option<File>> {
+fn open(path: &Path) -> io::Result<Option<BufReader<File>>> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Ok(file) => Ok(file.metadata()?.is_file().then_some(file)),
+        Ok(file) => Ok(file.metadata()?.is_file().then(|| BufReader::with_capacity(256 * 1024, file))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

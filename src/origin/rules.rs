@@ -134,9 +134,9 @@ fn first_connection(evidence: &Evidence<'_>) -> Looked {
         Some(_) if bound.is_some() && bound == standing.first_session.as_deref() => {
             Ok("bound to the same session as the first connection of this process".into())
         }
-        Some(ordinal) => Err(format!(
-            "connection {ordinal} of this process: ssh uses the first for its own login, later ones serve the far side"
-        )),
+        Some(ordinal) => {
+            Err(format!("connection {ordinal} of this process: only the first is its own, the others may be relayed"))
+        }
         None => Err("too many processes at once to follow this one".into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::asked::Kind;
 use super::decide::{LONGEST_FORWARDED_APPROVAL, Policy, ProcessRule};
-use super::matcher::{KeyPattern, Matcher, Patterns};
+use super::matcher::{Matcher, Patterns};
 use super::preset::{FORWARDED, Preset};
 use super::requirements::{Action, Requirements};
 use super::rule::{Place, Rule};
@@ -60,12 +60,12 @@ impl Policy {
             findings.push(Finding { place: None, text: text.to_owned() });
         }
         for rule in self.written_rules() {
-            findings.extend(never(&rule.when).map(|why| finding(rule, &format!("can never match: {why}"))));
+            findings.extend(never(&rule.when).map(|why| Finding::of(rule, &format!("can never match: {why}"))));
             findings.extend(self.silence(rule));
             if rule.cache.is_some_and(|cache| cache.time > LONGEST_FORWARDED_APPROVAL)
                 && is_only(&rule.when, &FORWARDED)
             {
-                findings.push(finding(
+                findings.push(Finding::of(
                     rule,
                     "an approval of forwarded requests holds 10 minutes at most, whatever its cache says",
                 ));
@@ -84,14 +84,6 @@ impl Policy {
         findings
     }
 
-    /// Which `[[key]]` sections match none of these keys.
-    #[must_use]
-    pub fn without_key(&self, matches: impl Fn(&KeyPattern) -> bool) -> Vec<Finding> {
-        let absent = self.keys.iter().filter(|section| !matches(&section.key));
-        let text = "no key that the agent has matches this [[key]]";
-        absent.map(|section| Finding { place: Some(section.place.clone()), text: text.to_owned() }).collect()
-    }
-
     /// A rule that wants silence for forwarded requests and does not get it.
     fn silence(&self, rule: &Rule) -> Option<Finding> {
         let confirms = !matches!(rule.action, Action::Require(all) if !all.contains(Requirements::CONFIRM));
@@ -99,14 +91,14 @@ impl Policy {
             return None;
         }
         if !self.silent_forwarding {
-            return Some(finding(
+            return Some(Finding::of(
                 rule,
                 "forwarded requests are confirmed all the same; silence takes [forwarding] silent = true",
             ));
         }
         let named = self.may_silence(rule);
         (!named).then(|| {
-            finding(
+            Finding::of(
                 rule,
                 "forwarded requests are confirmed all the same; silence takes a rule that names key, via and host",
             )
@@ -114,8 +106,11 @@ impl Policy {
     }
 }
 
-fn finding(rule: &Rule, text: &str) -> Finding {
-    Finding { place: rule.place.clone(), text: format!("{}: {text}", rule.label) }
+impl Finding {
+    /// Of a rule.
+    pub(super) fn of(rule: &Rule, text: &str) -> Self {
+        Self { place: rule.place.clone(), text: format!("{}: {text}", rule.label) }
+    }
 }
 
 fn is_only(when: &Matcher, classes: &[Origin]) -> bool {
@@ -156,8 +151,10 @@ fn shadowed(rules: &[&Rule]) -> Vec<Finding> {
     for (index, rule) in rules.iter().enumerate() {
         if let Some(earlier) = rules[..index].iter().find(|earlier| covers(&earlier.when, &rule.when)) {
             let place = earlier.place.as_ref().map_or(0, |place| place.line);
-            findings
-                .push(finding(rule, &format!("never reached, as the rule in line {place} is about the same requests")));
+            findings.push(Finding::of(
+                rule,
+                &format!("never reached, as the rule in line {place} is about the same requests"),
+            ));
         }
     }
     findings
@@ -216,7 +213,7 @@ fn relaying(process: &ProcessRule) -> Option<Finding> {
         "{} can pass on what others want signed; without a question they get it, so drop relays = false",
         crate::text::escape(relay.as_bytes())
     );
-    Some(finding(&process.rule, &text))
+    Some(Finding::of(&process.rule, &text))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Pure: what is asked and by whom comes in as values, a verdict with its parts goes out. Never asks anybody, reads a file or waits.
 
 pub mod asked;
+mod at_hand;
 mod decide;
 pub mod destination;
 mod hosts;
@@ -16,6 +17,7 @@ mod rule;
 mod verdict;
 pub mod websafe;
 
+pub use at_hand::KeyAtHand;
 pub use decide::{Administrator, KeyLimits, KeyPolicy, LONGEST_FORWARDED_APPROVAL, Policy, ProcessRule, Sight};
 pub use hosts::HostList;
 pub use lint::Finding;

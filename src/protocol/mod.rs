@@ -9,6 +9,7 @@ pub mod frame;
 pub mod key_file;
 pub mod payload;
 pub mod private_key;
+pub mod prompts;
 pub mod public_key;
 pub mod reply;
 pub mod request;

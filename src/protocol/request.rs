@@ -5,6 +5,7 @@ use secrecy::SecretSlice;
 use super::Malformed;
 use super::constraint::{Constraints, Subject};
 use super::private_key::{PrivateKey, Secret};
+use super::prompts::{self, Prompts};
 use super::session_bind::{self, SessionBind};
 use super::wire::{Put as _, Reader};
 
@@ -82,6 +83,8 @@ pub enum Request<'a> {
     Approvals(Revoke),
     /// The account that `hardkey explain` shows.
     Explain,
+    /// The questions that wait for a person: to be told, or answered.
+    Prompts(Prompts),
     /// An extension that this agent does not know.
     UnknownExtension {
         /// Its name.
@@ -196,6 +199,7 @@ impl<'a> Request<'a> {
                 RELEASE => Self::Release,
                 APPROVALS => Self::Approvals(Revoke::parse(&mut reader)?),
                 EXPLAIN => Self::Explain,
+                prompts::NAME => Self::Prompts(Prompts::parse(&mut reader)?),
                 name => Self::UnknownExtension { name },
             },
             //= RFC 9987 section 8.1.1: Message number 0 is also reserved and MUST NOT be used.
@@ -230,7 +234,7 @@ mod tests {
     //= RFC 9987 section 5.8: Implementation-specific extensions MUST be suffixed by the implementation domain
     #[test]
     fn own_extensions_are_named_by_a_domain() {
-        for own in [INVENTORY, APPROVALS, EXPLAIN] {
+        for own in [INVENTORY, APPROVALS, EXPLAIN, prompts::NAME] {
             let (name, domain) = own.split_once('@').expect("a name and a domain");
             assert!(!name.is_empty() && domain.split('.').filter(|label| !label.is_empty()).count() > 1, "{own}");
         }

@@ -12,6 +12,7 @@ mod pcscd;
 mod public;
 mod raw;
 mod sandbox;
+mod token;
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -85,6 +86,7 @@ fn serve(library: &mut Option<Library>, call: Call, agent: &UnixStream) -> Answe
         (Call::Sign { token, key, mechanism, input, pin }, Some(Library::Module(module))) => {
             module.sign(&token, &key, mechanism, &input, pin).map(Answer::Signature)
         }
+        (Call::Token(call), Some(Library::Module(module))) => token::serve(module.context(), call).map(Answer::Token),
         (Call::Logout { token }, Some(Library::Module(module))) => module.logout(&token).map(|()| Answer::Done),
         (Call::SignAssertion(assertion), Some(Library::Middleware(middleware))) => middleware.sign(assertion),
         _ => Err(fault::new(FaultKind::NotAModule, "this worker serves another kind of library")),

@@ -57,6 +57,11 @@ impl Module {
         Ok(Self { sessions: HashMap::new(), context, raw, occupied: Vec::new() })
     }
 
+    /// The module, for what has nothing to do with the sessions that are open.
+    pub(super) const fn context(&self) -> &Pkcs11 {
+        &self.context
+    }
+
     /// All tokens that are there, with the keys that show.
     pub(super) fn scan(&mut self) -> Result<Answer, ModuleFault> {
         let mut tokens = Vec::new();
@@ -332,14 +337,14 @@ fn log_in_anew(session: &Session, pin: Option<SecretOctets>) -> Result<(), Error
     }
 }
 
-fn user_login(session: &Session, user: UserType, pin: Option<SecretOctets>) -> Result<(), Error> {
+pub(super) fn user_login(session: &Session, user: UserType, pin: Option<SecretOctets>) -> Result<(), Error> {
     match pin {
         Some(pin) => session.login_with_raw(user, &RawAuthPin::new(Box::new(pin.0.expose_secret().to_vec()))),
         None => session.login(user, None),
     }
 }
 
-fn name(info: &TokenInfo) -> TokenName {
+pub(super) fn name(info: &TokenInfo) -> TokenName {
     let trimmed = |text: &str| text.trim_end_matches([' ', '\0']).to_owned();
     TokenName {
         manufacturer: trimmed(info.manufacturer_id()),
@@ -349,7 +354,7 @@ fn name(info: &TokenInfo) -> TokenName {
     }
 }
 
-fn tries(info: &TokenInfo) -> TriesLeft {
+pub(super) fn tries(info: &TokenInfo) -> TriesLeft {
     if info.user_pin_locked() {
         TriesLeft::Locked
     } else if info.user_pin_final_try() {

@@ -51,6 +51,7 @@
 //! | `token protected-path PIN [delay 2s]` | a PIN pad: `C_Login` without a PIN waits for its user, who enters PIN |
 //! | `token serial X`, `token label X` | another token in the same slot, as far as `C_GetTokenInfo` tells |
 //! | `token removable`, `token hardware` | `CKF_REMOVABLE_DEVICE`, `CKF_HW_SLOT` |
+//! | `token write-protected` | `CKF_WRITE_PROTECTED`; what is written is written all the same |
 //!
 //! The failures that `pin-count` counts outlive changes of the rules, as they do in a card; a right PIN or `C_InitPIN`
 //! clears them. "Once" means once for each time the file was written.

@@ -41,6 +41,8 @@ pub struct Button {
 struct State {
     presence: Presence,
     patience: Duration,
+    /// Whether the finger is one that a reader knows.
+    known_finger: bool,
     asking: bool,
     /// Since when U2F, which asks again and again, has been asking.
     since: Option<Instant>,
@@ -62,6 +64,7 @@ impl Button {
             state: Mutex::new(State {
                 presence: Presence::Now,
                 patience: Duration::from_secs(30),
+                known_finger: true,
                 asking: false,
                 since: None,
                 last_asked: None,
@@ -87,6 +90,16 @@ impl Button {
     /// How long the key waits for a touch.
     pub fn set_patience(&self, patience: Duration) {
         self.change(|state| state.patience = patience);
+    }
+
+    /// Whether it is the finger that the key's reader knows, from now on.
+    pub fn set_known_finger(&self, known: bool) {
+        self.change(|state| state.known_finger = known);
+    }
+
+    /// Whether the finger is one that the reader knows.
+    pub(crate) fn is_known_finger(&self) -> bool {
+        self.lock().known_finger
     }
 
     /// Whether the key is asking for a touch now.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::button::Button;
 use crate::faults::Faults;
-use crate::firmware::{self, Model};
+use crate::firmware::{self, Model, OpenSk, Solo};
 use crate::hid::Capabilities;
 use crate::log::Log;
 use crate::packet::Report;
@@ -23,11 +23,15 @@ pub struct Options {
     pub u2f: bool,
     /// How many resident credentials fit; as many as the storage holds if `None`.
     pub residents: Option<u32>,
+    /// Whether it knows nothing that came after CTAP 2.0: PIN protocol 1 only, no choice by touch.
+    pub old: bool,
+    /// It has OpenSK's firmware, and so no U2F; what counts beside this is only `ctap2`.
+    pub opensk: Option<OpenSk>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { ctap2: true, u2f: true, residents: None }
+        Self { ctap2: true, u2f: true, residents: None, old: false, opensk: None }
     }
 }
 
@@ -81,10 +85,15 @@ impl Device {
             let _ = asks.lock().unwrap_or_else(PoisonError::into_inner).send(Event::Asks);
         });
         let answers = Mutex::new(events.clone());
-        let calls = firmware::start(Model { residents: options.residents }, button.clone(), move |number, answer| {
+        let u2f = options.u2f && options.opensk.is_none();
+        let model = match options.opensk {
+            Some(model) => Model::OpenSk(model),
+            None => Model::Solo(Solo { residents: options.residents, is_old: options.old }),
+        };
+        let calls = firmware::start(model, button.clone(), move |number, answer| {
             let _ = answers.lock().unwrap_or_else(PoisonError::into_inner).send(Event::Answer(number, answer));
         });
-        let capabilities = Capabilities { cbor: options.ctap2, msg: options.u2f };
+        let capabilities = Capabilities { cbor: options.ctap2, msg: u2f };
         let works = Works::new(capabilities, calls, button.clone(), faults.clone(), log.clone());
         thread::Builder::new().name("ctaphid".into()).spawn(move || works.run(&inbox)).expect("start a thread");
         Self { events, button, faults, log, plugged: Arc::default() }
@@ -126,6 +135,12 @@ impl Device {
     /// With noise, each message is preceded by two for another client: an answer and a keep-alive.
     pub fn noise(&self, noise: bool) {
         self.send(Event::Noise(noise));
+        self.settle();
+    }
+
+    /// Busy, it serves another application, and tells everybody else to wait.
+    pub fn busy(&self, busy: bool) {
+        self.send(Event::Busy(busy));
         self.settle();
     }
 

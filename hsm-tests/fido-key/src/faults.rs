@@ -40,7 +40,7 @@ struct Rule {
 
 impl Faults {
     /// From now on `command` fails, `times` times or for ever. A command is named as in the log; without what the log puts into brackets or behind a point all kinds
-    /// of it are meant, and `any` is every command. The first rule that fits counts.
+    /// of it are meant, with a `!` behind it no kinds, and `any` is every command. The first rule that fits counts.
     pub fn add(&self, command: &str, fault: Fault, times: Option<u32>) {
         self.lock().push(Rule { command: command.into(), fault, times });
     }
@@ -70,6 +70,9 @@ impl Faults {
 }
 
 fn covers(command: &str, name: &str) -> bool {
+    if let Some(exact) = command.strip_suffix('!') {
+        return name == exact;
+    }
     name.strip_prefix(command).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '.']))
 }
 
@@ -84,6 +87,9 @@ mod tests {
         assert_eq!(faults.of("getAssertion[silent]"), Some(Fault::Status(0x2e)));
         assert_eq!(faults.of("getAssertion"), Some(Fault::Status(0x2e)));
         assert_eq!(faults.of("getInfo"), None);
+        faults.add("clientPIN!", Fault::Gap, None);
+        assert_eq!(faults.of("clientPIN.getToken"), None);
+        assert_eq!(faults.of("clientPIN"), Some(Fault::Gap));
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct Hid {
     incoming: Option<Incoming>,
     running: Option<(u32, u8)>,
     lock: Option<(u32, Instant)>,
+    /// Another application has the key, for as long as a test wants.
+    serves_another: bool,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,7 @@ impl Hid {
     /// A key that has just got power.
     #[must_use]
     pub const fn new(capabilities: Capabilities) -> Self {
-        Self { capabilities, last_channel: 0, incoming: None, running: None, lock: None }
+        Self { capabilities, last_channel: 0, incoming: None, running: None, lock: None, serves_another: false }
     }
 
     /// The channel and the command that the firmware is working on.
@@ -72,6 +74,11 @@ impl Hid {
     #[must_use]
     pub const fn foreign_channel(&self) -> u32 {
         0x0bad_0000 | (self.last_channel + 1)
+    }
+
+    /// Has another application take or leave the key, of which nobody here sees the packets.
+    pub const fn serve_another(&mut self, serves: bool) {
+        self.serves_another = serves;
     }
 
     /// When [`tick`](Self::tick) wants to be called.
@@ -103,6 +110,7 @@ impl Hid {
                 Some((running, command::CBOR)) if running == channel => vec![Action::Cancel],
                 _ => Vec::new(),
             },
+            Packet::Initial { channel, .. } if self.serves_another => refuse(channel, HidError::Busy),
             Packet::Initial { channel, .. } if self.is_busy_with_other_than(channel) => refuse(channel, HidError::Busy),
             Packet::Initial { channel, .. } if self.is_locked_to_other_than(channel, now) => {
                 refuse(channel, HidError::Busy)

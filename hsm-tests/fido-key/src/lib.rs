@@ -16,4 +16,5 @@ mod works;
 pub use button::{Button, Presence};
 pub use device::{Device, Gone, Handle, Options, PacketSender};
 pub use faults::{Fault, Faults};
+pub use firmware::{Memory, OpenSk};
 pub use log::Log;

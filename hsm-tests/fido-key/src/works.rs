@@ -29,6 +29,7 @@ pub(crate) enum Event {
     Asks,
     Freeze(bool),
     Noise(bool),
+    Busy(bool),
     Inject(Vec<Report>),
     Settled(Sender<()>),
 }
@@ -129,6 +130,7 @@ impl Works {
                 self.transmit(held);
             }
             Event::Noise(noise) => self.noise = noise,
+            Event::Busy(busy) => self.hid.serve_another(busy),
             Event::Inject(reports) => self.transmit(reports),
             Event::Settled(sender) => {
                 let _ = sender.send(());

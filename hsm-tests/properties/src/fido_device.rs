@@ -70,7 +70,10 @@ pub fn call(choice: u8, handle: &[u8]) -> FidoCall {
     };
     match choice % CALLS {
         0 => FidoCall::Abilities,
-        1 => FidoCall::Preflight { application: APPLICATION.to_owned(), handle: handle.to_vec(), pin: None },
+        1 => match sign(false, None) {
+            FidoCall::Sign(wanted) => FidoCall::Preflight(wanted),
+            other => other,
+        },
         2 => sign(true, None),
         3 => sign(false, None),
         4 => sign(true, Some(pin())),

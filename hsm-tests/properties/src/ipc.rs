@@ -23,6 +23,7 @@ pub fn check(input: &[u8]) {
             | Answer::Failed(_)
             | Answer::Glanced { .. }
             | Answer::Fido(_)
+            | Answer::Token(_)
             | Answer::WaitsForTouch(_) => {}
         }
     }

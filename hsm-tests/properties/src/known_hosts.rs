@@ -1,15 +1,11 @@
 //! `known_hosts`: an answer has its line, revocation outweighs it, and names that a key is known by are names it is found by.
 
-use std::fs::File;
-use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use base64ct::{Base64, Encoding as _};
-use hardkey::origin::known_hosts::{Answer, HostKey, HostName, Place, find, names_of};
+use hardkey::origin::known_hosts::{Answer, HostKey, HostName, Place, find_in, names_in};
 use hardkey::pattern;
-use rustix::fs::MemfdFlags;
 
 use crate::octets::split_string;
 
@@ -54,7 +50,9 @@ fn an_answer_has_its_line(host: &HostName, key: &HostKey, blob: &[u8], hosts: &H
 }
 
 fn names_are_found(key: &HostKey, hosts: &Hosts<'_>) {
-    let names = names_of(&hosts.files, key, &["localhost".into(), "[host]:2222".into()], now());
+    let mut names = Vec::new();
+    let candidates = ["localhost".into(), "[host]:2222".into()];
+    names_in(hosts.content, FILE.as_ref(), key, &candidates, now(), &mut names).expect("octets in memory");
     assert!(names.len() <= 16);
     for known in &names {
         let bracketed = known.name.strip_prefix('[').and_then(|name| name.split_once("]:"));
@@ -92,22 +90,20 @@ fn matches_obviously(text: &[u8], pattern: &[u8]) -> bool {
     reached[text.len()]
 }
 
-/// A file with this content, in memory.
+/// A file with this content.
 struct Hosts<'a> {
     content: &'a [u8],
-    files: [PathBuf; 1],
-    _open: File,
 }
 
+const FILE: &str = "known_hosts";
+
 impl<'a> Hosts<'a> {
-    fn new(content: &'a [u8]) -> Self {
-        let file = File::from(rustix::fs::memfd_create(c"known_hosts", MemfdFlags::CLOEXEC).expect("a file in memory"));
-        file.write_all_at(content, 0).expect("memory");
-        Self { content, files: [format!("/proc/self/fd/{}", file.as_raw_fd()).into()], _open: file }
+    const fn new(content: &'a [u8]) -> Self {
+        Self { content }
     }
 
     fn ask(&self, host: &HostName, key: &HostKey) -> Answer {
-        find(&self.files, host, key, now())
+        find_in(self.content, Path::new(FILE), host, key, now()).expect("octets in memory")
     }
 
     fn line(&self, place: &Place) -> &'a [u8] {

@@ -8,6 +8,7 @@ use hardkey::crypto::verify::Verifier;
 use hardkey::errand::Errand;
 use hardkey::protocol::constraint::Subject;
 use hardkey::protocol::private_key::{PrivateKey, Secret};
+use hardkey::protocol::prompts;
 use hardkey::protocol::public_key::{KeyMaterial, PublicKey};
 use hardkey::protocol::request::{APPROVALS, Add, AddProvider, Request};
 use hardkey::protocol::signature::{FLAG_RSA_SHA2_512, Wanted};
@@ -28,6 +29,11 @@ pub fn check(input: &[u8]) {
     let is_sent = |fields: &[&[u8]]| {
         let body = fields.iter().flat_map(|field| string(field)).collect::<Vec<u8>>();
         assert!(input[1..].starts_with(&body), "not what was sent");
+    };
+    let is_content = |extension: &str, content: &[u8]| {
+        assert_eq!(number, 27);
+        let begins = 5 + extension.len();
+        assert_eq!(input.get(begins..begins + content.len()), Some(content), "not what was sent");
     };
     match request {
         Request::List => assert_eq!(number, 11),
@@ -63,12 +69,8 @@ pub fn check(input: &[u8]) {
         }
         Request::SessionBind(Err(error)) => assert_fits_a_log(&error.to_string()),
         Request::Inventory | Request::Explain | Request::Release => assert_eq!(number, 27),
-        Request::Approvals(revoke) => {
-            assert_eq!(number, 27);
-            let content = revoke.encode();
-            let begins = 5 + APPROVALS.len();
-            assert_eq!(input.get(begins..begins + content.len()), Some(&content[..]), "not what was sent");
-        }
+        Request::Approvals(revoke) => is_content(APPROVALS, &revoke.encode()),
+        Request::Prompts(prompts) => is_content(prompts::NAME, &prompts.encode()),
         Request::UnknownExtension { name } => is_sent(&[name.as_bytes()]),
     }
 }

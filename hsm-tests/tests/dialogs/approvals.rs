@@ -11,11 +11,6 @@ const RULES: &str =
     "[[key]]\nmatch = 'work'\nname = 'work'\n[[key.rule]]\naction = ['confirm']\ncache = { time = '10m', count = 20 }";
 
 impl Lab {
-    /// How many dialogs were shown so far.
-    fn dialogs(&self) -> usize {
-        self.pinentry.descriptions().len()
-    }
-
     fn approvals(&self, arguments: &[&str]) -> String {
         self.agent.command(agent_binary()).arg("approvals").args(arguments).run().succeeds().stdout
     }
@@ -52,7 +47,7 @@ fn a_program_that_reconnects_is_asked_about_once_and_again_for_another_host() {
     assert_eq!(dialogs.len(), 2, "{dialogs:#?}");
     assert!(dialogs[0].contains("login \"root\" at hosta") && dialogs[1].contains("login \"root\" at hostb"));
     assert!(
-        dialogs[0].contains("Allow 10 min: this login by ssh in this terminal session, 20 times"),
+        dialogs[0].contains("Allow 10 min: this login by ssh in this terminal session, at most 20 times"),
         "{}",
         dialogs[0]
     );
@@ -96,4 +91,21 @@ fn an_approval_of_a_hop_ends_with_its_connection_the_lock_and_its_revocation() {
     // No hop is told what was approved, or may end it.
     let command = lab.home.command(agent_binary()).env("SSH_AUTH_SOCK", &way);
     command.arg("approvals").run().fails();
+}
+
+#[test]
+fn an_approval_ends_with_the_signatures_that_it_was_given_for() {
+    if stock_cannot("remember a yes") {
+        return;
+    }
+    let twice = RULES.replace("count = 20", "count = 2");
+    let mut lab = Lab::of_the_generous(&twice);
+    let local: PathBuf = lab.agent.socket().into();
+    let way = lab.way(&local, "hosta", "-A");
+    let asked = [(); 4].map(|()| {
+        let before = lab.dialogs();
+        lab.log_in(&way, "hostb");
+        lab.dialogs() - before
+    });
+    assert_eq!(asked, [1, 0, 1, 0]);
 }

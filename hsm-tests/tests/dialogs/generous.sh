@@ -13,7 +13,7 @@ while IFS= read -r line; do
         sleep 0.8
         if [ "$third" ]; then echo "ERR 83886194 Not confirmed <Pinentry>"; else echo OK; fi
         ;;
-    "GETINFO flavor") echo "D curses" && echo OK ;;
+    "GETINFO flavor") echo "D gtk2" && echo OK ;;
     "GETINFO pid") echo "D $$" && echo OK ;;
     BYE*) echo "OK closing connection" && exit ;;
     *) echo OK ;;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hsm_tests::{Agent, Answer, Background, Home, KeyFile, Pinentry, SOON, Sshd, Task, until};
+use hsm_tests::{Agent, Answer, Background, Display, Home, KeyFile, Pinentry, SOON, Sshd, Task, until};
 
 /// See the module. Every dialog is allowed.
 pub(crate) struct Lab {
@@ -16,7 +16,8 @@ pub(crate) struct Lab {
     /// In the agent, to be confirmed at each use.
     pub(crate) careful: KeyFile,
     /// In a file alone.
-    carried: KeyFile,
+    pub(crate) carried: KeyFile,
+    pub(crate) display: Option<Display>,
     hosts: Vec<(&'static str, Sshd)>,
     ways: Vec<Background>,
 }
@@ -28,12 +29,57 @@ impl Lab {
         Self::with(home, pinentry, "")
     }
 
+    /// With a person who gives these answers, and further lines of configuration.
+    pub(crate) fn of_somebody(answers: &[Answer<'_>], lines: &str) -> Self {
+        let home = Home::new();
+        let pinentry = Pinentry::new(&home, answers);
+        Self::with(home, pinentry, lines)
+    }
+
+    /// With a person before a screen, on which this program shows the dialogs.
+    pub(crate) fn on_screen(program: &str) -> Self {
+        let home = Home::new();
+        let pinentry = Pinentry::new(&home, &[]);
+        home.program("pinentry/pinentry", format!("#!/bin/sh\nexec {program} \"$@\"\n"));
+        let display = Display::start(&home);
+        Self { display: Some(display), ..Self::with(home, pinentry, "") }
+    }
+
+    /// With a person who presses "Deny and mute" wherever it is, and further lines of configuration.
+    pub(crate) fn of_the_weary(lines: &str) -> Self {
+        let home = Home::new();
+        let pinentry = Pinentry::new(&home, &[]);
+        let presses = include_str!("generous.sh").replace("SETNOTOK Allow", "SETNOTOK Deny and mute");
+        home.program("pinentry/pinentry", presses);
+        Self::with(home, pinentry, lines)
+    }
+
     /// With a person who presses the button for a longer yes wherever there is one, and further lines of configuration.
     pub(crate) fn of_the_generous(lines: &str) -> Self {
         let home = Home::new();
         let pinentry = Pinentry::new(&home, &[]);
         home.program("pinentry/pinentry", include_str!("generous.sh"));
         Self::with(home, pinentry, lines)
+    }
+
+    /// How many dialogs were shown so far.
+    pub(crate) fn dialogs(&self) -> usize {
+        self.pinentry.descriptions().len()
+    }
+
+    /// The port of a host.
+    pub(crate) fn port(&self, name: &str) -> u16 {
+        self.host(name).port()
+    }
+
+    /// A host's key, as `plink` wants to be told it.
+    pub(crate) fn host_key(&self, name: &str) -> &str {
+        self.host(name).host_key().public().fingerprint()
+    }
+
+    fn host(&self, name: &str) -> &Sshd {
+        let named = self.hosts.iter().find(|(own, _)| *own == name);
+        &named.expect("a host of this name").1
     }
 
     fn with(home: Home, pinentry: Pinentry, lines: &str) -> Self {
@@ -51,7 +97,17 @@ impl Lab {
             let keys = [work.public(), careful.public(), carried.public()];
             (name, Sshd::with(&home, name, keys, ""))
         });
-        let lab = Self { home, agent, pinentry, work, careful, carried, hosts: hosts.into(), ways: Vec::new() };
+        let lab = Self {
+            home,
+            agent,
+            pinentry,
+            work,
+            careful,
+            carried,
+            display: None,
+            hosts: hosts.into(),
+            ways: Vec::new(),
+        };
         lab.configure();
         lab
     }
@@ -60,6 +116,7 @@ impl Lab {
     pub(crate) fn script(&self, agent: &Path, script: &str) -> Task {
         let task = self.home.command("sh").env("SSH_AUTH_SOCK", agent).args(["-c", script]);
         let scratch = self.home.directory("scratch");
+        let task = task.envs(self.display.iter().map(|display| ("DISPLAY", display.name())));
         task.env("CONFIG", self.home.path("home/config")).env("PUBLIC", self.home.path("public")).directory(scratch)
     }
 
@@ -96,6 +153,10 @@ impl Lab {
                 (_, Some(at)) => format!("{}TEST", &line[..at]),
                 (None, None) => line.to_owned(),
             };
+            // Ports are chosen by the kernel.
+            let line = self.hosts.iter().fold(line, |line, (name, host)| {
+                line.replace(&host.port().to_string(), &format!("PORT-OF-{}", name.to_uppercase()))
+            });
             match line.split_once("  (pid ") {
                 Some((line, _)) => format!("{line}  (pid N)"),
                 None => line,

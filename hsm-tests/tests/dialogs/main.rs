@@ -4,6 +4,10 @@
 
 mod approvals;
 mod lab;
+mod muted;
+mod relays;
+mod screens;
+mod tokens;
 
 use std::fs;
 use std::path::{Path, PathBuf};

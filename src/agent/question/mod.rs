@@ -3,20 +3,22 @@
 //! The first line says where it comes from. What is certain is stated; what somebody says who may lie is marked as a claim. Everything that came from
 //! elsewhere is a field of its own, escaped and cut: a user name must not be able to write a line into the dialog.
 
-mod field;
 pub(super) mod file;
 
 use crate::backend::Place;
+use crate::errand::Demands;
+use crate::field::{field, line, quoted};
 use crate::origin::classify::{Judgement, Origin};
 use crate::origin::facts::{Certainty, Facts, Hop, Host};
 use crate::protocol::payload::{Payload, Sudo};
 use crate::protocol::public_key::PublicKey;
 use crate::text;
-use field::{field, line, quoted};
 use file::SignedFile;
 
 /// The longest chain of programs and command line, in characters.
 const LONGEST_CHAIN: usize = 90;
+/// The longest reason, in characters.
+const LONGEST_REASON: usize = 130;
 /// Hops that are named; of more the last ones are counted.
 const MOST_HOPS: usize = 3;
 /// What fits a dialog of pinentry, in octets as they are sent. Beyond this less important lines are left out.
@@ -40,6 +42,8 @@ pub(super) struct KeyLine<'a> {
     pub(super) comment: &'a [u8],
     pub(super) fingerprint: &'a str,
     pub(super) place: Place,
+    /// What its device demands before it signs.
+    pub(super) demands: Demands,
 }
 
 /// A line and how badly it is needed; 0 is never left out.
@@ -61,7 +65,7 @@ impl Case<'_> {
             let reason = &self.judgement.reason;
             // The headline says so already.
             let reason = reason.strip_prefix("may come from elsewhere: ").unwrap_or(reason).replace('"', "'");
-            lines.push(Line::spare(1, format!("why   {}", line(&reason, LONGEST_CHAIN))));
+            lines.push(Line::spare(1, format!("why   {}", line(&reason, LONGEST_REASON))));
         }
         self.key(&mut lines);
         fit(lines)
@@ -145,14 +149,13 @@ impl Case<'_> {
                 }
             }
             Payload::SshSig { namespace } => {
-                let what = if *namespace == b"git" { "a git signature" } else { "a signature" };
-                let seen = match &self.file {
+                let what = match &self.file {
                     // git names a file of its own, which says nothing.
-                    Some(_) if *namespace == b"git" => String::new(),
-                    Some(file) => format!(", of file {}", quoted(&file.name)),
-                    None => ", content not visible".to_owned(),
+                    Some(_) if *namespace == b"git" => "a commit or tag".to_owned(),
+                    Some(file) => format!("the file {}", quoted(&file.name)),
+                    None => "something that cannot be seen from here".to_owned(),
                 };
-                lines.push(Line::needed(format!("sign  {what} (namespace {}){seen}", quoted(namespace))));
+                lines.push(Line::needed(format!("sign  {what} (namespace {})", quoted(namespace))));
                 if let Some(file) = &self.file {
                     lines.push(Line::spare(1, format!("      which begins {}", quoted(&file.title))));
                 }
@@ -183,7 +186,7 @@ impl Case<'_> {
     }
 
     fn key(&self, lines: &mut Vec<Line>) {
-        let KeyLine { public, comment, fingerprint, place } = &self.key;
+        let KeyLine { public, comment, fingerprint, place, .. } = &self.key;
         let kind = public.material().short_name();
         let token = match (place.token.as_str(), place.serial.as_deref()) {
             ("memory", _) => "in memory".to_owned(),
@@ -191,12 +194,7 @@ impl Case<'_> {
             (token, None) => format!("on {}", field(token.as_bytes())),
         };
         lines.push(Line::spare(3, format!("key   {kind} {token}")));
-        let next = match place.state.as_str() {
-            "needs touch" => Some("next  a touch of the key"),
-            "needs PIN" => Some("next  the PIN of its token"),
-            _ => None,
-        };
-        lines.extend(next.map(|next| Line::spare(4, next.to_owned())));
+        lines.extend(self.key.next().map(|next| Line::spare(4, format!("next  {next}"))));
         lines.extend(self.longer.as_ref().map(|longer| Line::needed(longer.clone())));
         // In the words of stock ssh-agent, by which programs and people find the key.
         lines.push(Line::needed(format!("Allow use of key {}?", field(comment))));
@@ -220,6 +218,19 @@ impl Case<'_> {
             _ => String::new(),
         };
         host(&target.host) + &how
+    }
+}
+
+impl KeyLine<'_> {
+    /// What the device will want after a yes.
+    fn next(&self) -> Option<String> {
+        let pin = match self.place.state.as_str() {
+            "PIN on device" => Some("its PIN, typed on the token itself"),
+            state if self.demands.pin || state.starts_with("needs PIN") => Some("its PIN"),
+            _ => None,
+        };
+        let wants: Vec<&str> = pin.into_iter().chain(self.demands.touch.then_some("a touch")).collect();
+        (!wants.is_empty()).then(|| format!("the token wants {}", wants.join(", and ")))
     }
 }
 

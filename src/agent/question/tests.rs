@@ -103,7 +103,8 @@ fn dialogs(text: &[u8]) -> Vec<String> {
         let place = Place { token: name.clone(), serial: Some(name.clone()), state, ..Place::default() };
         let file = SignedFile { name: text.to_vec(), title: text.to_vec() };
         let file = matches!(origin, Origin::LocalTool).then_some(file);
-        let key = KeyLine { public: &public, comment: text, fingerprint: "SHA256:f", place };
+        let demands = Demands { touch: true, pin: true };
+        let key = KeyLine { public: &public, comment: text, fingerprint: "SHA256:f", place, demands };
         Case { judgement: &judgement, facts: &facts, payload, file, key, longer: None }.text()
     };
     ORIGINS.iter().flat_map(|origin| payloads.iter().map(|payload| dialog(*origin, payload))).collect()
@@ -130,6 +131,8 @@ fn no_text_from_elsewhere_changes_the_shape_of_a_dialog() {
             assert!(cost <= ROOM, "{cost} octets do not fit\n{dialog}");
             let odd = |c: char| (c.is_control() && c != '\n') || "<>&%".contains(c);
             assert!(!dialog.contains(odd), "{dialog:?}");
+            // Nor is there anything left for viewers to escape.
+            assert_eq!(text::printable(dialog), *dialog);
         }
     }
 }
@@ -157,7 +160,8 @@ fn a_destination_is_named_only_if_it_is_a_fact() {
     };
     let public = PublicKey::from_material(KeyMaterial::Ed25519 { key: [0; 32] });
     let place = Place { token: "memory".into(), ..Place::default() };
-    let key = KeyLine { public: &public, comment: b"work", fingerprint: "SHA256:f", place };
+    let demands = Demands::default();
+    let key = KeyLine { public: &public, comment: b"work", fingerprint: "SHA256:f", place, demands };
     let text = Case { judgement: &judgement, facts: &facts, payload: &payload, file: None, key, longer: None }.text();
     assert!(text.starts_with("FORWARDED REQUEST - DESTINATION UNKNOWN\n"), "{text}");
     assert!(text.contains("login \"root\" at an UNKNOWN host\n      (claimed: unknown host SHA256:h)"), "{text}");

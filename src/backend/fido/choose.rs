@@ -26,7 +26,7 @@ const PIN_REQUIRED: u8 = 0x36;
 enum Says {
     /// It holds it.
     Yes(Session),
-    /// It may hold it, and tell only who gives its PIN or finger (credProtect 3, alwaysUv).
+    /// It may hold it, and tell only who gives its PIN or finger (credProtect 3, alwaysUv); or it says so without a proof.
     Perhaps(Session),
     /// It does not hold it; in words, for people.
     No(String),
@@ -141,10 +141,20 @@ async fn says(key: &Handle, session: Result<Session, SignError>) -> Says {
         Err(error) => return Says::Failed(error),
     };
     let hides = session.abilities().pin == Some(true) || session.abilities().verification == Some(true);
-    let call = FidoCall::Preflight { application: key.application.clone(), handle: key.handle.clone(), pin: None };
+    let (call, data) = key.preflight();
     match session.call(call, &mut |_| {}).await {
-        Ok(FidoAnswer::Holds(true)) => Says::Yes(session),
+        // A PIN follows where a device says yes, so it has to be more than a word.
+        Ok(FidoAnswer::Assertion { raw, flags, counter }) => match key.made(&data, &raw, flags, counter) {
+            true => Says::Yes(session),
+            false => Says::Perhaps(session),
+        },
+        // Devices that speak U2F have no proof to give, and get no PIN.
+        Ok(FidoAnswer::Holds(true)) if !key.wants_verification() => Says::Yes(session),
         Ok(FidoAnswer::Holds(false)) if key.wants_verification() && hides => Says::Perhaps(session),
+        Ok(FidoAnswer::Holds(true)) => Says::No(format!(
+            "{}: it speaks U2F alone, and cannot verify its person as the key demands",
+            session.device().name
+        )),
         Ok(_) => Says::No(format!("{}: it does not hold this key", session.device().name)),
         Err(SignError::Fido(error)) if error.status() == Some(PIN_REQUIRED) => Says::Perhaps(session),
         Err(error) => Says::Failed(error),
@@ -179,6 +189,8 @@ pub async fn touched(sessions: Vec<Session>) -> Result<Session, SignError> {
     while let Some(touched) = blinking.join_next().await {
         match touched {
             Ok(Ok(session)) => return Ok(session),
+            // One no is an answer to all of them.
+            Ok(Err(SignError::Fido(error))) if error.is_a_no() => return Err(error.into()),
             Ok(Err(error)) => last = error,
             Err(_) => {}
         }

@@ -1,6 +1,6 @@
 //! The devices that are plugged in, and whose turn it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -69,6 +69,8 @@ impl std::fmt::Display for Device {
 pub struct Devices {
     turns: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
     holders: Mutex<HashMap<Vec<u8>, Device>>,
+    /// Those that showed their resident keys, while they are plugged in.
+    shown: Mutex<HashSet<Device>>,
 }
 
 impl Devices {
@@ -88,8 +90,16 @@ impl Devices {
         }
     }
 
+    /// Whether this device has not been had to show its resident keys since it was plugged in; from now on it has.
+    pub(super) fn is_to_show(&self, device: &Device) -> bool {
+        let plugged = Device::all();
+        let mut shown = lock(&self.shown);
+        shown.retain(|known| plugged.contains(known));
+        shown.insert(device.clone())
+    }
+
     /// Remembers that a device holds a key.
-    pub(super) fn note_holder(&self, handle: &[u8], device: &Device) {
+    pub fn note_holder(&self, handle: &[u8], device: &Device) {
         lock(&self.holders).insert(handle.to_vec(), device.clone());
     }
 

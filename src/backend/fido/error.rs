@@ -2,6 +2,9 @@
 
 use crate::ipc::fido::{FidoCause, FidoFault};
 
+/// `CTAP2_ERR_OPERATION_DENIED`
+const OPERATION_DENIED: u8 = 0x27;
+
 /// Why a FIDO device did not serve.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FidoError {
@@ -27,6 +30,17 @@ pub enum FidoError {
         /// The device.
         device: String,
     },
+    /// It signed, and says in the signature that it did not wait for what it was told to wait for.
+    #[error(
+        "{device}: it signed without {missing}, though it was told to wait for that, so its signature was not passed on; the device is at fault: \
+             use another one, or ask its maker for newer firmware"
+    )]
+    Hasty {
+        /// The device.
+        device: String,
+        /// What it left out.
+        missing: &'static str,
+    },
     /// The worker answered something else.
     #[error("{device}: the worker answered another call; this is a bug")]
     Nonsense {
@@ -42,6 +56,11 @@ impl FidoError {
             Self::Fault { fault: FidoFault { cause: FidoCause::Status(status), .. }, .. } => Some(*status),
             _ => None,
         }
+    }
+
+    /// Whether the person said no on the device.
+    pub const fn is_a_no(&self) -> bool {
+        matches!(self.status(), Some(OPERATION_DENIED))
     }
 
     /// Whether this happens while a device is plugged in or pulled out, and may be over in a moment.
@@ -77,7 +96,7 @@ fn describe(fault: &FidoFault) -> String {
         0x19 => "it holds this key already".to_owned(),
         0x26 => "it does not do this kind of key; try ecdsa-sk".to_owned(),
         0x2b | 0x2c => "it cannot do that".to_owned(),
-        0x27 => "declined on the device".to_owned(),
+        OPERATION_DENIED => "declined on the device".to_owned(),
         0x28 => "it is full; delete a key with `hardkey fido delete`".to_owned(),
         0x2d => "the request was withdrawn".to_owned(),
         0x2e => "it does not hold this key".to_owned(),

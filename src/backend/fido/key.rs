@@ -8,12 +8,16 @@ use tokio::task::JoinSet;
 use super::choose;
 use super::device::Devices;
 use super::error::FidoError;
+use super::residents;
 use super::session::Session;
-use crate::backend::middleware::{TouchNotice, USER_PRESENCE, USER_VERIFICATION, flags_of, security_key_blob};
+use crate::backend::middleware::{
+    TouchNotice, USER_PRESENCE, USER_VERIFICATION, flags_of, left_out, security_key_blob,
+};
 use crate::backend::pin::{Pin, PinPrompt, PinQuestion, TriesLeft};
 use crate::backend::{BoxFuture, CannotDemand, Place, SignError, Signer};
 use crate::crypto::verify::Verifier;
 use crate::errand::{Demands, Errand};
+use crate::field::field;
 use crate::ipc::SecretOctets;
 use crate::ipc::fido::{FidoAnswer, FidoAssertion, FidoCall, FidoCause, FidoFault};
 use crate::protocol::Malformed;
@@ -74,6 +78,11 @@ impl Handle {
         Some(Self { application, handle, flags, comment, public })
     }
 
+    /// The credential id.
+    pub fn id(&self) -> &[u8] {
+        &self.handle
+    }
+
     /// What the key is called; safe to show.
     pub fn comment(&self) -> &str {
         &self.comment
@@ -90,6 +99,29 @@ impl Handle {
 
     const fn wants_touch(&self) -> bool {
         self.flags & USER_PRESENCE != 0
+    }
+
+    /// The call by which a device shows that it holds the key, without touch or verification, and the data that it is to sign for that.
+    pub(super) fn preflight(&self) -> (FidoCall, [u8; 32]) {
+        let mut data = [0; 32];
+        // Without random numbers an old proof would do; nothing but the choice of a device hangs on it.
+        let _ = aws_lc_rs::rand::fill(&mut data);
+        let call = FidoCall::Preflight(FidoAssertion {
+            is_ed25519: self.is_ed25519(),
+            data: data.to_vec(),
+            application: self.application.clone(),
+            handle: self.handle.clone(),
+            touch: false,
+            verify: false,
+            pin: None,
+        });
+        (call, data)
+    }
+
+    /// Whether this assertion over these data was made by the key.
+    pub(super) fn made(&self, data: &[u8], raw: &[u8], flags: u8, counter: u32) -> bool {
+        let signature = security_key_blob(&self.public, raw, flags, counter);
+        Verifier::new(&self.public).is_ok_and(|verifier| verifier.verify_blob(data, &signature).is_ok())
     }
 
     const fn is_ed25519(&self) -> bool {
@@ -132,24 +164,30 @@ impl FidoKey {
         if sessions.len() > 1 && sessions.iter().any(wants_person) {
             sessions = vec![choose::by_touch(key, &self.helpers, errand, sessions).await?];
         }
-        let (session, answer) = match sessions.pop() {
+        let (session, answer, pin) = match sessions.pop() {
             Some(session) if sessions.is_empty() => self.sign_on(key, session, data, &touch, errand).await?,
-            last => sign_on_first(key, sessions.into_iter().chain(last), data, &touch).await?,
+            last => {
+                let (session, answer) = sign_on_first(key, sessions.into_iter().chain(last), data, &touch).await?;
+                (session, answer, None)
+            }
         };
         let FidoAnswer::Assertion { raw, flags, counter } = answer else { return Err(session.nonsense().into()) };
         let demanded = flags_of(errand.demands);
         // What the authenticator did it signs, by the same bits: CTAP 2.1 section 6.1.
-        if flags & demanded != demanded {
-            return Err(session.nonsense().into());
+        if let Some(missing) = left_out(demanded & !flags) {
+            return Err(FidoError::Hasty { device: session.device().name.clone(), missing }.into());
         }
         let signature = security_key_blob(&key.public, &raw, flags, counter);
         let device = session.device().name.clone();
         self.verifier.verify_blob(data, &signature).map_err(|_| FidoError::BadSignature { device })?;
         self.helpers.devices.note_holder(&key.handle, session.device());
+        if let Some(pin) = pin {
+            residents::learn(&self.helpers.devices, session, &pin);
+        }
         Ok(signature)
     }
 
-    /// Signs on one device, with its PIN or finger where the key or the device wants that.
+    /// Signs on one device, with its PIN or finger where the key or the device wants that. The PIN that was given comes back, accepted.
     async fn sign_on(
         &self,
         key: &Handle,
@@ -157,7 +195,7 @@ impl FidoKey {
         data: &[u8],
         touch: &Touch,
         errand: &Errand,
-    ) -> Result<(Session, FidoAnswer), SignError> {
+    ) -> Result<(Session, FidoAnswer, Option<Pin>), SignError> {
         let wanted = key.wants_verification() || session.abilities().always_verify;
         let verify = wanted && session.abilities().verification == Some(true);
         let mut pin = match wanted && !verify {
@@ -173,21 +211,26 @@ impl FidoKey {
             pin = Some(self.ask_pin(&session, errand).await?);
             answer = session.call(assertion(key, data, false, pin.as_ref()), &mut touch.teller()).await;
         }
-        Ok((session, answer?))
+        Ok((session, answer?, pin))
     }
 
     async fn ask_pin(&self, session: &Session, errand: &Errand) -> Result<Pin, SignError> {
         let (device, abilities) = (session.device(), session.abilities());
-        let refused = |status| {
-            let fault = FidoFault { cause: FidoCause::Status(status), tries: None };
+        let failed = |cause| {
+            let fault = FidoFault { cause, tries: None };
             SignError::from(FidoError::Fault { device: device.name.clone(), fault })
         };
+        let refused = |status| failed(FidoCause::Status(status));
         let tries = match (abilities.pin, abilities.tries) {
             (Some(true), Some(0)) => return Err(refused(PIN_BLOCKED)),
             (Some(true), Some(1)) => TriesLeft::Final,
             (Some(true), Some(tries)) if tries < ALL_TRIES => TriesLeft::Left(tries),
             (Some(true), _) => TriesLeft::NoWarning,
-            _ => return Err(refused(PIN_NOT_SET)),
+            (Some(false), _) => return Err(refused(PIN_NOT_SET)),
+            (None, _) => {
+                let reason = "it knows no PIN, so it cannot verify its person, which is demanded";
+                return Err(failed(FidoCause::Unable(reason.to_owned())));
+            }
         };
         let question = PinQuestion {
             token: device.name.clone(),
@@ -253,6 +296,8 @@ async fn sign_on_first(
     while let Some(signed) = signing.join_next().await {
         match signed {
             Ok(Ok(signed)) => return Ok(signed),
+            // One no is an answer to all of them.
+            Ok(Err(SignError::Fido(error))) if error.is_a_no() => return Err(error.into()),
             Ok(Err(error)) => last = error,
             Err(_) => {}
         }
@@ -288,7 +333,10 @@ struct Shown {
 
 impl Touch {
     fn new(key: &Handle, helpers: &Helpers, errand: &Errand) -> Self {
-        let text = format!("Confirm user presence for key {}", key.comment);
+        // It begins as stock's, by which some askpass programs know it.
+        let purpose = if errand.purpose.is_empty() { String::new() } else { format!(", to {}", errand.purpose) };
+        let key = field(key.comment.as_bytes());
+        let text = format!("Confirm user presence for key {key}{purpose}: touch the security key");
         Self { text, errand: errand.clone(), notices: Arc::clone(&helpers.notices), shown: Arc::default() }
     }
 

@@ -8,6 +8,7 @@ mod device;
 pub mod error;
 mod key;
 mod remembered;
+mod residents;
 mod session;
 
 pub use choose::touched;

@@ -97,21 +97,43 @@ impl Remembered {
     /// Writes the file, whole or not at all.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// It cannot be written, or devices showed more than there could be on any.
     pub fn write(&self, file: &Path) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(self)?;
+        if text.len() as u64 > LARGEST_FILE {
+            return Err(io::Error::other("the devices show more keys than can be remembered"));
+        }
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder)?;
         }
-        let new = file.with_extension("new");
+        // Of this process: the agent and a command may write at the same time.
+        let new = file.with_extension(format!("{}.new", std::process::id()));
         let mut open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-        open.write_all(&serde_json::to_vec_pretty(self)?)?;
+        open.write_all(&text)?;
         fs::rename(&new, file)
     }
 
-    /// The keys that are on one of these devices.
-    pub fn keys_on(&self, plugged: &[Device]) -> Vec<(PublicKey, Handle)> {
-        let is_there = |key: &&RememberedKey| plugged.iter().any(|device| device.id() == key.id());
-        self.keys.iter().filter(is_there).filter_map(RememberedKey::parse).collect()
+    /// The keys that are on one of these devices, with the device where its serial number tells which one that is.
+    pub fn keys_on(&self, plugged: &[Device]) -> Vec<(PublicKey, Handle, Option<Device>)> {
+        let on = |key: &RememberedKey| {
+            let device = plugged.iter().find(|device| device.id() == key.id())?;
+            let (public, handle) = key.parse()?;
+            Some((public, handle, (!device.serial.is_empty()).then(|| device.clone())))
+        };
+        self.keys.iter().filter_map(on).collect()
+    }
+
+    /// Changes the usual file, if there is a home for it.
+    ///
+    /// # Errors
+    /// As [`Self::read`] and [`Self::write`], with the file's name.
+    pub fn update(change: impl FnOnce(&mut Self)) -> Result<(), String> {
+        let Some(file) = Self::file() else { return Ok(()) };
+        let written = Self::read(&file).and_then(|mut remembered| {
+            change(&mut remembered);
+            remembered.write(&file)
+        });
+        written.map_err(|error| format!("{}: {error}; the agent will not list resident keys", file.display()))
     }
 }
 
@@ -150,7 +172,7 @@ mod tests {
     }
 
     fn comments(remembered: &Remembered, plugged: &[Device]) -> Vec<String> {
-        remembered.keys_on(plugged).into_iter().map(|(_, handle)| handle.comment).collect()
+        remembered.keys_on(plugged).into_iter().map(|(_, handle, _)| handle.comment).collect()
     }
 
     #[test]
@@ -162,7 +184,9 @@ mod tests {
         assert_eq!(comments(&remembered, std::slice::from_ref(&one)), ["ssh:work", "ssh:work ada"]);
         assert_eq!(comments(&remembered, &[]), [""; 0]);
         remembered.note(&one, &[resident(2, "ada")]);
-        assert_eq!(comments(&remembered, &[one, other]), ["ssh:work eve", "ssh:work ada"]);
+        assert_eq!(comments(&remembered, &[one.clone(), other.clone()]), ["ssh:work eve", "ssh:work ada"]);
+        let holders = remembered.keys_on(&[one.clone(), other.clone()]).into_iter().map(|(_, _, device)| device);
+        assert_eq!(holders.collect::<Vec<_>>(), [Some(other), Some(one)]);
     }
 
     #[test]
@@ -172,7 +196,22 @@ mod tests {
         remembered.note(&nameless, &[resident(1, "ada")]);
         remembered.note(&nameless, &[resident(2, "eve")]);
         remembered.forget(&[1; 8]);
-        assert_eq!(comments(&remembered, &[nameless]), ["ssh:work eve"]);
+        let left = remembered.keys_on(&[nameless]);
+        assert_eq!(left.len(), 1);
+        assert!(matches!(&left[0], (_, handle, None) if handle.comment == "ssh:work eve"), "whose it is nobody knows");
+    }
+
+    #[test]
+    fn a_device_that_shows_too_much_spoils_nothing() {
+        let folder = std::env::temp_dir().join(format!("hardkey-remembered-much-{}", std::process::id()));
+        let file = folder.join("security-keys.json");
+        let mut remembered = Remembered::default();
+        remembered.note(&Device::example("1"), &[resident(1, "ada")]);
+        remembered.write(&file).expect("write");
+        remembered.note(&Device::example("2"), &[resident(2, &"a".repeat(5 << 20))]);
+        assert!(remembered.write(&file).is_err());
+        assert_eq!(Remembered::read(&file).map(|read| read.keys.len()).ok(), Some(1));
+        fs::remove_dir_all(&folder).expect("tidy up");
     }
 
     #[test]

@@ -62,7 +62,13 @@ fn path_of(file: &BTreeMap<String, String>) -> Option<PathBuf> {
 
 /// Where p11-kit resolves relative module names: `pkcs11/` below the library folder of this machine.
 fn module_folders() -> Vec<PathBuf> {
-    let multiarch = format!("/usr/lib/{}-linux-gnu/pkcs11", std::env::consts::ARCH);
+    // Debian's names for machines (multiarch tuples), which for some are not Rust's.
+    let machine = match std::env::consts::ARCH {
+        "x86" => "i386-linux-gnu".to_owned(),
+        "arm" => "arm-linux-gnueabihf".to_owned(),
+        arch => format!("{arch}-linux-gnu"),
+    };
+    let multiarch = format!("/usr/lib/{machine}/pkcs11");
     [multiarch.as_str(), "/usr/lib64/pkcs11", "/usr/lib/pkcs11"].map(PathBuf::from).to_vec()
 }
 

@@ -7,6 +7,7 @@ pub mod discover;
 pub mod error;
 mod holders;
 mod key;
+pub mod manage;
 mod pool;
 mod presence;
 mod readers;

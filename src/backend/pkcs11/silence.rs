@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::token::Work;
 use crate::backend::People;
+use crate::field::quoted;
 
 /// Tokens that wait for nobody have answered by then, with few exceptions; a notice earlier would flash up at every signature.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -25,8 +26,11 @@ pub(super) async fn broken_by_notice<T>(
         "" => String::new(),
         purpose => format!(", to {purpose}"),
     };
-    let text =
-        format!("Waiting for token {token:?}, key {:?}{purpose}: touch it if it wants to be touched", work.label);
+    let text = format!(
+        "Waiting for token {}, key {}{purpose}: touch it if it wants to be touched",
+        quoted(token.as_bytes()),
+        quoted(work.label.as_bytes())
+    );
     let _notice = people.show(&text, &work.errand);
     signing.await
 }

@@ -26,6 +26,8 @@ pub struct Token {
     present: AtomicBool,
     /// Its keys are known as they show after login: before, fewer do.
     pub(super) shows_all: AtomicBool,
+    /// The keys that the last look without a login showed.
+    public_look: Mutex<Vec<KeyName>>,
     departure: Notify,
     pub(super) source: PinSource,
     cache: PinCache,
@@ -64,6 +66,7 @@ impl Token {
     pub(super) fn new(module: Weak<Module>, seen: TokenSeen, source: PinSource, cache: PinCache) -> Self {
         Self {
             name: seen.name.clone(),
+            public_look: Mutex::new(names(&seen.keys)),
             module,
             seen: Mutex::new(seen),
             present: AtomicBool::new(true),
@@ -97,9 +100,14 @@ impl Token {
     pub(super) fn arrives(&self, found: TokenSeen) -> bool {
         let was_away = !self.present.swap(true, Ordering::Relaxed);
         let shows_all = self.shows_all.load(Ordering::Relaxed);
+        let mut last_look = self.public_look.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = self.seen(|before| {
-            // A look by a worker that is not logged in must not hide what shows after login.
-            let keys = if shows_all && !found.logged_in { before.keys.clone() } else { found.keys };
+            let keys = if found.logged_in {
+                found.keys
+            } else {
+                let last = std::mem::replace(&mut *last_look, names(&found.keys));
+                if shows_all { updated(&before.keys, &last, found.keys) } else { found.keys }
+            };
             let changed = keys != before.keys;
             *before = TokenSeen { keys, logged_in: before.logged_in || found.logged_in, ..found };
             changed
@@ -348,4 +356,19 @@ impl Drop for Once<'_> {
 
 pub(super) fn octets(pin: &Pin) -> SecretOctets {
     SecretOctets(pin.expose_secret().to_vec().into())
+}
+
+fn names(keys: &[KeySeen]) -> Vec<KeyName> {
+    keys.iter().map(KeySeen::name).collect()
+}
+
+/// The keys that are known since a login, after a look without one: that must not hide what shows after login only, but what came or went since
+/// the last such look did so for everybody.
+fn updated(known: &[KeySeen], last: &[KeyName], found: Vec<KeySeen>) -> Vec<KeySeen> {
+    let shown = names(&found);
+    let mut keys: Vec<KeySeen> = known.to_vec();
+    keys.retain(|key| !last.contains(&key.name()) || shown.contains(&key.name()));
+    let is_new = |key: &KeySeen| !last.contains(&key.name()) && known.iter().all(|old| old.name() != key.name());
+    keys.extend(found.into_iter().filter(is_new));
+    keys
 }

@@ -132,6 +132,14 @@ impl Uri {
         self.manufacturer.is_none() && self.model.is_none() && self.slot.is_none() && self.module_path.is_none()
     }
 
+    /// The URI that selects a token, however the slots are numbered; one that is not initialised has nothing but its slot.
+    pub fn of_token(token: &TokenSeen) -> Self {
+        let filled = |text: &str| (!text.is_empty()).then(|| text.as_bytes().to_vec());
+        let (label, serial) = (filled(&token.name.label), filled(&token.name.serial));
+        let slot = (label.is_none() && serial.is_none()).then_some(token.slot);
+        Self { token: label, serial, slot, ..Self::default() }
+    }
+
     /// The URI that selects one key on one token, however the slots are numbered.
     pub fn of_key(token: &TokenName, key: &KeySeen) -> Self {
         let filled = |octets: &[u8]| (!octets.is_empty()).then(|| octets.to_vec());

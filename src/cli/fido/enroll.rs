@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use secrecy::SecretSlice;
 
+use super::super::terminal;
 use super::residents::residents;
-use super::{Chosen, octets, pin_of, terminal, text};
+use super::{Chosen, octets, pin_of, text};
 use crate::agent::inventory::authorized_keys_line;
 use crate::backend::SignError;
 use crate::backend::fido::{Devices, Session};
@@ -86,18 +87,23 @@ pub(super) async fn run(arguments: &Arguments, devices: &Devices) -> Result<Exit
         None => random::<32>()?.to_vec(),
     };
     let mut session = arguments.chosen.open(devices).await?;
-    let needs_person = arguments.resident || arguments.verify_required || session.abilities().always_verify;
-    let mut pin = match needs_person {
+    let abilities = session.abilities();
+    let needs_person = arguments.resident || arguments.verify_required || abilities.always_verify;
+    // A finger does, except for the list of resident keys.
+    let has_reader = abilities.verification == Some(true);
+    let lists = arguments.resident && abilities.manages && abilities.pin == Some(true);
+    let mut pin = match needs_person && (lists || !has_reader) {
         true => Some(pin_of(&session)?),
         false => None,
     };
+    let by_finger = needs_person && pin.is_none();
     if let (true, Some(pin)) = (arguments.resident && session.abilities().manages, &pin) {
         arguments.spares_what_is_there(&mut session, pin).await?;
     }
-    let made = match arguments.enroll(&mut session, &challenge, pin.as_ref()).await {
+    let made = match arguments.enroll(&mut session, &challenge, pin.as_ref(), by_finger).await {
         Err(SignError::Fido(error)) if error.status() == Some(PIN_REQUIRED) && pin.is_none() => {
             pin = Some(pin_of(&session)?);
-            arguments.enroll(&mut session, &challenge, pin.as_ref()).await
+            arguments.enroll(&mut session, &challenge, pin.as_ref(), false).await
         }
         made => made,
     };
@@ -169,6 +175,7 @@ impl Arguments {
         session: &mut Session,
         challenge: &[u8],
         pin: Option<&SecretSlice<u8>>,
+        by_finger: bool,
     ) -> Result<Enrolled, SignError> {
         let mut id = self.user.as_bytes().to_vec();
         id.resize(USER_ID, 0);
@@ -179,7 +186,7 @@ impl Arguments {
             challenge: challenge.to_vec(),
             resident: self.resident.then_some(user),
             pin: pin.map(octets),
-            verify: false,
+            verify: by_finger,
         };
         let name = session.device().name.clone();
         match session.call(FidoCall::Enroll(Box::new(wanted)), &mut terminal::touch(&name)).await? {

@@ -2,7 +2,6 @@
 
 mod enroll;
 mod residents;
-mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use secrecy::{ExposeSecret as _, SecretSlice};
 
+use super::terminal;
 use crate::backend::SignError;
 use crate::backend::fido::{Device, Devices, Session, touched};
 use crate::ipc::SecretOctets;
@@ -111,7 +111,10 @@ fn pin_of(session: &Session) -> Result<SecretSlice<u8>, String> {
         }
         (Some(true), Some(tries)) if tries < 8 => terminal::pin(&format!("PIN of {name} ({tries} tries are left)")),
         (Some(true), _) => terminal::pin(&format!("PIN of {name}")),
-        _ => Err(format!("{name} has no PIN; set one with `hardkey fido pin`")),
+        (Some(false), _) => Err(format!("{name} has no PIN; set one with `hardkey fido pin`")),
+        (None, _) => {
+            Err(format!("{name} speaks U2F alone: it knows no PIN, and so neither verification nor resident keys"))
+        }
     }
 }
 
@@ -170,7 +173,7 @@ async fn pin(chosen: &Chosen, devices: &Devices) -> Result<ExitCode, String> {
         Some(false) => None,
         None => return Err(format!("{} knows no PIN", session.device().name)),
     };
-    let new = octets(&terminal::new_pin()?);
+    let new = octets(&terminal::new_pin("New PIN")?);
     done(&mut session, FidoCall::SetPin { old, new }).await?;
     terminal::say("The PIN is set.");
     Ok(ExitCode::SUCCESS)

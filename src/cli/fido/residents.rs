@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Chosen, done, octets, pin_of, terminal, text};
+use super::super::terminal;
+use super::{Chosen, done, octets, pin_of, text};
 use crate::agent::inventory::authorized_keys_line;
 use crate::backend::fido::{Device, Devices, Remembered, Session};
 use crate::crypto::fingerprint::FingerprintHash;
@@ -114,13 +115,8 @@ pub(super) async fn residents(session: &mut Session, pin: SecretOctets) -> Resul
 
 /// Changes what the agent knows of resident keys, so that it lists them without a PIN.
 pub(super) fn remember(change: impl FnOnce(&mut Remembered)) {
-    let Some(file) = Remembered::file() else { return };
-    let written = Remembered::read(&file).and_then(|mut remembered| {
-        change(&mut remembered);
-        remembered.write(&file)
-    });
-    if let Err(error) = written {
-        terminal::say(&format!("{}: {error}; the agent will not list resident keys", file.display()));
+    if let Err(error) = Remembered::update(change) {
+        terminal::say(&error);
     }
 }
 

@@ -124,16 +124,10 @@ impl SecurityKey for CtapKey<'_> {
         })
     }
 
-    fn holds(&mut self, application: &str, handle: &[u8], pin: Option<&str>) -> Result<bool, FidoFault> {
-        let builder = GetAssertionArgsBuilder::new(application, &[0; 32]).credential_id(handle);
-        let builder = match pin {
-            Some(pin) => builder.pin(pin),
-            None => builder.without_pin_and_uv(),
-        };
-        match self.with(|key| key.get_assertion_with_args(&builder.without_up().build())) {
-            Ok(_) => Ok(true),
-            Err(FidoFault { cause: FidoCause::Status(NO_CREDENTIALS), .. }) => Ok(false),
-            Err(fault) => Err(fault),
+    fn preflight(&mut self, wanted: &FidoAssertion) -> Result<FidoAnswer, FidoFault> {
+        match self.assertion(wanted, None, false) {
+            Err(FidoFault { cause: FidoCause::Status(NO_CREDENTIALS), .. }) => Ok(FidoAnswer::Holds(false)),
+            done => done,
         }
     }
 

@@ -37,8 +37,8 @@ const PIN_INVALID: u8 = 0x31;
 trait SecurityKey {
     /// What it is able to do.
     fn abilities(&mut self) -> Result<Abilities, FidoFault>;
-    /// Whether it holds a key; without a touch.
-    fn holds(&mut self, application: &str, handle: &[u8], pin: Option<&str>) -> Result<bool, FidoFault>;
+    /// Whether it holds a key; without a touch. Signs where it can without one.
+    fn preflight(&mut self, wanted: &FidoAssertion) -> Result<FidoAnswer, FidoFault>;
     /// Signs.
     fn sign(&mut self, wanted: &FidoAssertion, pin: Option<&str>) -> Result<FidoAnswer, FidoFault>;
     /// Waits for a touch that has no other effect.
@@ -111,9 +111,7 @@ impl Device {
         Ok(match call {
             // Asked anew: the tries that are left change.
             FidoCall::Abilities => FidoAnswer::Abilities(Box::new(key.abilities()?)),
-            FidoCall::Preflight { application, handle, pin } => {
-                FidoAnswer::Holds(key.holds(application, handle, text(pin.as_ref())?)?)
-            }
+            FidoCall::Preflight(wanted) => key.preflight(wanted)?,
             FidoCall::Sign(wanted) => key.sign(wanted, text(wanted.pin.as_ref())?)?,
             FidoCall::Select => key.select().map(|()| FidoAnswer::Done)?,
             FidoCall::Enroll(wanted) => FidoAnswer::Enrolled(Box::new(key.enroll(wanted, text(wanted.pin.as_ref())?)?)),

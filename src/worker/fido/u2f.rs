@@ -51,11 +51,11 @@ impl SecurityKey for U2fKey<'_> {
         Ok(Abilities { versions: vec!["U2F_V2".to_owned()], ed25519: Some(false), ..Abilities::default() })
     }
 
-    fn holds(&mut self, application: &str, handle: &[u8], _pin: Option<&str>) -> Result<bool, FidoFault> {
+    fn preflight(&mut self, wanted: &FidoAssertion) -> Result<FidoAnswer, FidoFault> {
         let wire = Wire::open(self.path).map_err(failed)?;
-        let apdu = authentication(CHECK_ONLY, application, &[], handle)?;
+        let apdu = authentication(CHECK_ONLY, &wanted.application, &[], &wanted.handle)?;
         // "Test of user presence required" is the answer to a check when the key is known.
-        Ok(matches!(send(&wire, &apdu)?.1, CONDITIONS_NOT_SATISFIED | NO_ERROR))
+        Ok(FidoAnswer::Holds(matches!(send(&wire, &apdu)?.1, CONDITIONS_NOT_SATISFIED | NO_ERROR)))
     }
 
     fn sign(&mut self, wanted: &FidoAssertion, _pin: Option<&str>) -> Result<FidoAnswer, FidoFault> {

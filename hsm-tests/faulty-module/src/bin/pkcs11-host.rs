@@ -10,6 +10,7 @@ use std::error::Error;
 use std::io::{self, BufRead};
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::RvError;
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
@@ -42,7 +43,13 @@ impl Host {
         let (order, argument) = line.split_once(' ').unwrap_or((line, ""));
         match order {
             "initialize" => {
-                self.pkcs11.initialize(CInitializeArgs::new(CInitializeFlags::empty()))?;
+                let initialize = |flags| self.pkcs11.initialize(CInitializeArgs::new(flags));
+                match initialize(CInitializeFlags::empty()) {
+                    Err(cryptoki::error::Error::Pkcs11(RvError::CantLock, _)) => {
+                        initialize(CInitializeFlags::OS_LOCKING_OK)?;
+                    }
+                    result => result?,
+                }
             }
             "finalize" => {
                 // Dropped later it would close a session of the next initialisation that has the same number.
@@ -51,6 +58,7 @@ impl Host {
             }
             "slots" => return Ok(self.pkcs11.get_slots_with_token()?.len().to_string()),
             "slot" => return self.describe_slot(),
+            "event" => return Ok(self.pkcs11.get_slot_event()?.map_or("none", |_| "some").to_owned()),
             "token" => return self.describe_token(),
             "mechanisms" => return self.mechanisms(),
             "open" => {
@@ -109,6 +117,9 @@ impl Host {
             "private" => vec![Attribute::Class(ObjectClass::PRIVATE_KEY)],
             "certificate" => vec![Attribute::Class(ObjectClass::CERTIFICATE)],
             "signing" => vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Sign(true)],
+            "always-authenticate" => {
+                vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::AlwaysAuthenticate(true)]
+            }
             "not-signing" => vec![Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Sign(false)],
             _ => vec![],
         };

@@ -72,6 +72,7 @@ pub(crate) struct TokenRules {
     pub(crate) serial: Option<String>,
     pub(crate) label: Option<String>,
     pub(crate) removable: bool,
+    pub(crate) write_protected: bool,
     pub(crate) hardware: bool,
 }
 

@@ -68,6 +68,7 @@ impl RuleSet {
             "logged-out" => token.logged_out = true,
             "stale" => token.stale = true,
             "removable" => token.removable = true,
+            "write-protected" => token.write_protected = true,
             "hardware" => token.hardware = true,
             "pin-count" => {
                 let limit = number(next(words, "a number of tries")?)?;

@@ -1,5 +1,7 @@
 //! The firmware that answers commands, on a thread of its own.
 
+mod older;
+mod opensk;
 mod solo;
 
 use std::sync::Arc;
@@ -11,11 +13,16 @@ use crate::button::Button;
 /// The largest stack that the firmware's call chains were seen to need is a megabyte, without optimisation.
 const STACK: usize = 16 << 20;
 
-/// What distinguishes one key from the next.
+pub use opensk::{Memory, OpenSk};
+pub(crate) use solo::Solo;
+
+/// Whose firmware a key has, and what distinguishes it from the next.
 #[derive(Clone, Debug)]
-pub(crate) struct Model {
-    /// How many resident credentials fit; as many as the storage holds if `None`.
-    pub(crate) residents: Option<u32>,
+pub(crate) enum Model {
+    /// That of Solo 2 and Nitrokey 3.
+    Solo(Solo),
+    /// OpenSK.
+    OpenSk(OpenSk),
 }
 
 /// A command for the firmware.
@@ -40,7 +47,10 @@ pub(crate) fn start(
     thread::Builder::new()
         .name("firmware".into())
         .stack_size(STACK)
-        .spawn(move || solo::run(&model, &button, &calls, &answer))
+        .spawn(move || match model {
+            Model::Solo(model) => solo::run(&model, &button, &calls, &answer),
+            Model::OpenSk(model) => opensk::run(&model, &button, &calls, &answer),
+        })
         .expect("start a thread");
     sender
 }

@@ -20,17 +20,28 @@ use trussed::virt::{Store, StoreConfig, UserInterface};
 use trussed_staging::StagingContext;
 use trussed_staging::virt::{BackendIds, Dispatcher};
 
-use super::{Call, Model};
+use super::{Call, older};
 use crate::button::{Button, NoTouch};
 use crate::packet::LONGEST;
 
 /// A certificate and its key that say "hardkey tests", self-signed; firmware without them has no U2F.
 const CERTIFICATE: &[u8] = include_bytes!("attestation.der");
 const KEY: &[u8] = include_bytes!("attestation.key");
+/// `authenticatorGetInfo`
+const GET_INFO: u8 = 0x04;
 const BACKENDS: &[BackendId<BackendIds>] = &[BackendId::Custom(BackendIds::StagingBackend), BackendId::Core];
 
+/// What distinguishes one such key from the next.
+#[derive(Clone, Debug)]
+pub(crate) struct Solo {
+    /// How many resident credentials fit; as many as the storage holds if `None`.
+    pub(crate) residents: Option<u32>,
+    /// It knows nothing that came after CTAP 2.0.
+    pub(crate) is_old: bool,
+}
+
 /// Runs until nobody can call any more.
-pub(super) fn run(model: &Model, button: &Button, calls: &Receiver<Call>, answer: &dyn Fn(u64, Option<Vec<u8>>)) {
+pub(super) fn run(model: &Solo, button: &Button, calls: &Receiver<Call>, answer: &dyn Fn(u64, Option<Vec<u8>>)) {
     let mut storage = StoreConfig::ram();
     let mut again = true;
     while again {
@@ -45,7 +56,7 @@ pub(super) fn run(model: &Model, button: &Button, calls: &Receiver<Call>, answer
 
 /// Serves calls until the power goes; whether it comes again.
 fn under_power(
-    model: &Model,
+    model: &Solo,
     button: &Button,
     store: Store<'_>,
     calls: &Receiver<Call>,
@@ -69,9 +80,18 @@ fn under_power(
             Call::Msg(number, request) => (number, Command::Msg, request),
         };
         button.begin(number);
+        if let (true, Command::Cbor, Some(status)) = (model.is_old, command, older::refuses(&request)) {
+            answer(number, Some(vec![status]));
+            continue;
+        }
+        let request = if model.is_old { older::translated(&request) } else { request };
         let mut response = Bytes::<LONGEST>::new();
         let outcome = catch_unwind(AssertUnwindSafe(|| authenticator.call(command, &request, &mut response)));
-        answer(number, outcome.is_ok_and(|outcome| outcome.is_ok()).then(|| response.to_vec()));
+        let response = match request.as_slice() {
+            [GET_INFO] if model.is_old => older::info(&response),
+            _ => response.to_vec(),
+        };
+        answer(number, outcome.is_ok_and(|outcome| outcome.is_ok()).then_some(response));
     }
     false
 }

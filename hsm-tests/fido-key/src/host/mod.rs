@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use fido_key::{Device, Log};
+use fido_key::{Device, Log, OpenSk, Options};
 
 pub(crate) use mock::{Mock, hold, run_under_umockdev};
 use order::{Order, ToKey};
@@ -46,12 +46,13 @@ struct State {
     place: Box<dyn Place>,
     directory: PathBuf,
     keys: BTreeMap<String, Device>,
+    models: BTreeMap<String, Options>,
 }
 
 impl Host {
     /// A host without keys; `directory` is for its socket, `control`, and the logs of the keys, `NAME.log`.
     pub(crate) fn new(place: Box<dyn Place>, directory: PathBuf) -> Self {
-        let state = State { place, directory: directory.clone(), keys: BTreeMap::new() };
+        let state = State { place, directory: directory.clone(), keys: BTreeMap::new(), models: BTreeMap::new() };
         Self { directory, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -82,14 +83,22 @@ fn converse(connection: UnixStream, state: &Mutex<State>) {
     }
 }
 
-fn obey(order: Order, state: &Mutex<State>) -> Result<String, String> {
-    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+fn obey(order: Order, shared: &Mutex<State>) -> Result<String, String> {
+    let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
     match order {
         Order::Environment => Ok(state.place.environment()),
         Order::New(name, options) => {
             let file = File::create(state.directory.join(format!("{name}.log"))).map_err(|error| error.to_string())?;
+            state.models.insert(name.clone(), options.clone());
             state.keys.insert(name, Device::new(options, Log::to(file)));
             Ok(String::new())
+        }
+        Order::Copy(name, of) => {
+            let known = state.models.get(&of).and_then(|options| options.opensk.as_ref());
+            let model = known.ok_or_else(|| format!("no key {of} that could be copied"))?;
+            let opensk = Some(OpenSk { memory: model.memory.copy(), ..model.clone() });
+            drop(state);
+            obey(Order::New(name, Options { opensk, ..Options::default() }), shared)
         }
         Order::Key(name, order) => {
             let key = state.keys.get(&name).ok_or_else(|| format!("no key {name}"))?.clone();
@@ -129,8 +138,10 @@ fn direct(key: &Device, order: ToKey) -> Result<String, String> {
             }
         }
         ToKey::Asking => return Ok(if key.button.is_asking() { "yes" } else { "no" }.into()),
+        ToKey::Finger(known) => key.button.set_known_finger(known),
         ToKey::Freeze(frozen) => key.freeze(frozen),
         ToKey::Noise(noise) => key.noise(noise),
+        ToKey::Busy(busy) => key.busy(busy),
         ToKey::Fault(command, fault, times) => key.faults.add(&command, fault, times),
         ToKey::NoFaults => key.faults.clear(),
         ToKey::Packet(report) => key.inject(vec![report]),

@@ -4,15 +4,17 @@ use std::str::{FromStr, SplitWhitespace};
 use std::time::Duration;
 
 use fido_key::packet::{REPORT, Report};
-use fido_key::{Fault, Options, Presence};
+use fido_key::{Fault, OpenSk, Options, Presence};
 
 /// One line.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// `environment`
     Environment,
-    /// `new NAME [u2f-only] [no-u2f] [residents N]`
+    /// `new NAME [u2f-only] [no-u2f] [old] [residents N]`, `new NAME opensk|fingerprint [always-verifies]`
     New(String, Options),
+    /// `new NAME copy-of OTHER`: a key with OpenSK's firmware and the memory that another such has now
+    Copy(String, String),
     /// `NAME …`
     Key(String, ToKey),
 }
@@ -32,10 +34,14 @@ pub(crate) enum ToKey {
     Press,
     /// `asking`: yes or no
     Asking,
+    /// `finger known|unknown`
+    Finger(bool),
     /// `freeze`, `thaw`
     Freeze(bool),
     /// `noise on|off`
     Noise(bool),
+    /// `busy on|off`
+    Busy(bool),
     /// `fault COMMAND status XX|answer HEX|cut N|pad N|announce N|gap|silence|stall|unplug [times N]`
     Fault(String, Fault, Option<u32>),
     /// `no-faults`
@@ -52,7 +58,10 @@ impl Order {
             "environment" => Self::Environment,
             "new" => match words.next().ok_or("a name is missing")? {
                 name @ ("new" | "environment") => return Err(format!("no name for a key: {name}")),
-                name => Self::New(name.into(), options(&mut words)?),
+                name => match words.clone().next() {
+                    Some("copy-of") => Self::Copy(name.into(), words.nth(1).ok_or("a name is missing")?.into()),
+                    _ => Self::New(name.into(), options(&mut words)?),
+                },
             },
             name => Self::Key(name.into(), ToKey::parse(&mut words)?),
         };
@@ -78,9 +87,11 @@ impl ToKey {
             "patience" => Self::Patience(Duration::from_millis(number(words)?)),
             "press" => Self::Press,
             "asking" => Self::Asking,
+            "finger" => Self::Finger(words.next() == Some("known")),
             "freeze" => Self::Freeze(true),
             "thaw" => Self::Freeze(false),
             "noise" => Self::Noise(words.next() == Some("on")),
+            "busy" => Self::Busy(words.next() == Some("on")),
             "no-faults" => Self::NoFaults,
             "packet" => {
                 let octets = octets(words.next().unwrap_or_default())?;
@@ -109,6 +120,13 @@ fn options(words: &mut SplitWhitespace<'_>) -> Result<Options, String> {
         match word {
             "u2f-only" => options.ctap2 = false,
             "no-u2f" => options.u2f = false,
+            "old" => options.old = true,
+            "opensk" => options.opensk = Some(OpenSk::default()),
+            "fingerprint" => options.opensk = Some(OpenSk { fingerprint: true, ..OpenSk::default() }),
+            "always-verifies" => match &mut options.opensk {
+                Some(model) => model.always_verifies = true,
+                None => return Err("only OpenSK always verifies".into()),
+            },
             "residents" => options.residents = Some(number(words)?),
             other => return Err(format!("no such kind of key: {other}")),
         }

@@ -1,7 +1,9 @@
 //! Starting and ending agents.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -12,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::Result;
 use crate::client::{AgentClient, identities};
 use crate::fixture::{Fixture, MODULE, run};
-use crate::keys::Kind;
+use crate::keys::{Key, Kind, ed25519_file};
 use crate::load::Client;
 
 /// How long an agent may take for anything outside a turn.
@@ -101,6 +103,27 @@ impl Agent {
     /// `ssh-add` failed.
     pub(crate) fn add_confirmed_key(&self, kind: Kind, fixture: &Fixture) -> Result<()> {
         run(self.ssh_add().arg("-qc").arg(fixture.key_file(kind)))
+    }
+
+    /// Adds an Ed25519 key from each seed and returns them in the same order.
+    ///
+    /// # Errors
+    ///
+    /// `ssh-add` failed.
+    pub(crate) fn add_ed25519(&self, seeds: impl Iterator<Item = [u8; 32]>, fixture: &Fixture) -> Result<Vec<Key>> {
+        let directory = tempfile::tempdir_in(fixture.directory())?;
+        let mut keys = Vec::new();
+        let mut command = self.ssh_add();
+        command.arg("-q");
+        for (number, seed) in seeds.enumerate() {
+            let file = directory.path().join(number.to_string());
+            let (text, blob) = ed25519_file(seed);
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?.write_all(text.as_bytes())?;
+            command.arg(file);
+            keys.push(Key { kind: Kind::Ed25519, in_token: false, blob });
+        }
+        run(&mut command)?;
+        Ok(keys)
     }
 
     /// Adds the software keys.

@@ -4,18 +4,14 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::SigningKey;
-
 use crate::Result;
-use crate::keys::{Key, Kind, ed25519_blob};
+use crate::keys::Key;
 use crate::load::{Client, MESSAGES};
 use crate::wire::{put, take};
 
 const SSH_AGENTC_REQUEST_IDENTITIES: u8 = 11;
 const SSH_AGENT_IDENTITIES_ANSWER: u8 = 12;
 const SSH_AGENTC_SIGN_REQUEST: u8 = 13;
-const SSH_AGENTC_ADD_IDENTITY: u8 = 17;
-const SSH_AGENT_SUCCESS: u8 = 6;
 
 /// A connection and the requests it will send, already encoded.
 pub(crate) struct AgentClient {
@@ -92,26 +88,6 @@ pub(crate) fn identities(reply: &[u8]) -> Result<Vec<(Vec<u8>, String)>> {
     let mut field = || take(&mut body).ok_or("a list ends too early");
     let identity = |_| Ok((field()?.to_vec(), String::from_utf8_lossy(field()?).into_owned()));
     (0..count).map(identity).collect()
-}
-
-/// Adds an Ed25519 key to an agent and returns it (RFC 9987 section 5.2.3).
-///
-/// # Errors
-///
-/// The agent does not take it.
-pub(crate) fn add_ed25519(socket: &Path, seed: [u8; 32]) -> Result<Key> {
-    let private = SigningKey::from_bytes(&seed);
-    let public = private.verifying_key();
-    let mut body = vec![SSH_AGENTC_ADD_IDENTITY];
-    for field in [&b"ssh-ed25519"[..], public.as_bytes(), &private.to_keypair_bytes(), b"added"] {
-        put(&mut body, field);
-    }
-    let mut answer = Vec::new();
-    AgentClient::sending(socket, vec![frame(&body)])?.ask(0, &mut answer)?;
-    match answer[..] {
-        [SSH_AGENT_SUCCESS] => Ok(Key { kind: Kind::Ed25519, in_token: false, blob: ed25519_blob(public.as_bytes()) }),
-        _ => Err("the agent does not take a software key".into()),
-    }
 }
 
 fn sign_request(key: &Key, data: &[u8]) -> Vec<u8> {

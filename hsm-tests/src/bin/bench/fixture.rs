@@ -15,6 +15,9 @@ pub(crate) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 /// The token's PIN, which protects nothing.
 pub(crate) const PIN: &str = "123456";
 
+/// hardkey's rules, beside which stock has none.
+const RULES: &str = include_str!("../../../bench.toml");
+
 /// The token's label.
 const LABEL: &str = "bench";
 
@@ -83,9 +86,11 @@ impl Fixture {
     /// The file cannot be written.
     pub(crate) fn hardkey_configuration(&self) -> Result<PathBuf> {
         let path = self.path("config.toml");
+        let program = std::env::current_exe()?;
+        let rules = RULES.replace("@PROGRAM@", program.to_str().ok_or("the benchmark's own path is no text")?);
         let token = self.path("softhsm2.conf");
         let text = format!(
-            "preset = \"openssh\"\ndiscover = false\n[[module]]\npath = \"{MODULE}\"\nenv = {{ SOFTHSM2_CONF = \"{}\" }}\n",
+            "discover = false\n{rules}\n[[module]]\npath = \"{MODULE}\"\nenv = {{ SOFTHSM2_CONF = \"{}\" }}\n",
             token.display()
         );
         fs::write(&path, text)?;

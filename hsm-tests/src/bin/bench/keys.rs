@@ -1,5 +1,8 @@
 //! The keys that sign, and what they are asked to sign.
 
+use base64ct::{Base64, Encoding as _};
+use ed25519_dalek::SigningKey;
+
 use crate::wire::{put, put_mpint};
 
 /// A kind of key.
@@ -122,6 +125,27 @@ pub(crate) fn ecdsa_blob(curve: &str, point: &[u8]) -> Vec<u8> {
     put(&mut blob, curve.as_bytes());
     put(&mut blob, point);
     blob
+}
+
+/// An Ed25519 key as `ssh-keygen` writes it without a passphrase (OpenSSH's PROTOCOL.key), and its blob.
+pub(crate) fn ed25519_file(seed: [u8; 32]) -> (String, Vec<u8>) {
+    let key = SigningKey::from_bytes(&seed);
+    let public = key.verifying_key();
+    let blob = ed25519_blob(public.as_bytes());
+    let mut secret = vec![0; 8]; // Twice the same number, by which a wrong passphrase would be noticed.
+    for field in [&b"ssh-ed25519"[..], public.as_bytes(), &key.to_keypair_bytes(), b"added"] {
+        put(&mut secret, field);
+    }
+    secret.extend((1..=8).take((8 - secret.len() % 8) % 8));
+    let mut file = b"openssh-key-v1\0".to_vec();
+    for field in [&b"none"[..], b"none", b""] {
+        put(&mut file, field);
+    }
+    file.extend(1_u32.to_be_bytes());
+    put(&mut file, &blob);
+    put(&mut file, &secret);
+    let lines = Base64::encode_string(&file);
+    (format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{lines}\n-----END OPENSSH PRIVATE KEY-----\n"), blob)
 }
 
 /// The blob of an Ed25519 key from its 32 bytes.

@@ -3,7 +3,6 @@
 use super::pair::Pair;
 use super::{Requests, count};
 use crate::Result;
-use crate::client::add_ed25519;
 use crate::fixture::Fixture;
 use crate::keys::Key;
 use crate::options::Options;
@@ -23,10 +22,9 @@ pub(crate) fn measure(options: &Options, fixture: &Fixture, rows: &mut Vec<Row>)
     }
     eprintln!("{FEW} and {MANY} software keys");
     let pair = Pair::start(options, fixture, &[])?;
-    fill(&pair, 0..FEW)?;
-    let last = fill(&pair, FEW - 1..FEW)?;
+    let last = fill(&pair, 0..FEW, fixture)?;
     let few = rates(options, &pair, FEW, &last, rows)?;
-    let last = fill(&pair, FEW..MANY)?;
+    let last = fill(&pair, FEW..MANY, fixture)?;
     let many = rates(options, &pair, MANY, &last, rows)?;
     for (action, (few, many)) in ["list", "sign"].into_iter().zip(few.into_iter().zip(many)) {
         let mut share = Row::new(format!("{action}, {MANY} software keys, share of the rate with {FEW}"), "1");
@@ -40,14 +38,15 @@ pub(crate) fn measure(options: &Options, fixture: &Fixture, rows: &mut Vec<Row>)
 }
 
 /// Adds keys to both agents and returns the last one.
-fn fill(pair: &Pair, numbers: std::ops::Range<u16>) -> Result<Key> {
-    let mut last = None;
-    for number in numbers {
+fn fill(pair: &Pair, numbers: std::ops::Range<u16>, fixture: &Fixture) -> Result<Key> {
+    let seed = |number: u16| {
         let mut seed = [1; 32];
         seed[..2].copy_from_slice(&number.to_be_bytes());
-        for who in Who::AGENTS {
-            last = Some(add_ed25519(pair.agent(who).socket(), seed)?);
-        }
+        seed
+    };
+    let mut last = None;
+    for who in Who::AGENTS {
+        last = pair.agent(who).add_ed25519(numbers.clone().map(seed), fixture)?.pop();
     }
     last.ok_or_else(|| "no keys".into())
 }

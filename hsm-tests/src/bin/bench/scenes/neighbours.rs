@@ -9,7 +9,7 @@ use std::thread;
 
 use super::pair::Pair;
 use crate::Result;
-use crate::client::{AgentClient, add_ed25519};
+use crate::client::AgentClient;
 use crate::fixture::Fixture;
 use crate::keys::{Key, Kind};
 use crate::load::Client;
@@ -47,7 +47,7 @@ fn beside_a_slow_token(options: &Options, fixture: &Fixture) -> Result<Row> {
     for who in Who::AGENTS {
         pair.agent(who).add_module(&module, fixture)?;
         let slow = token_key(&pair, who)?;
-        add_rounds(options, &pair, who, &slow, &mut row)?;
+        add_rounds(options, fixture, &pair, who, &slow, &mut row)?;
     }
     Ok(row)
 }
@@ -65,15 +65,15 @@ fn beside_a_dialog(options: &Options, fixture: &Fixture) -> Result<Row> {
     for who in Who::AGENTS {
         pair.agent(who).add_confirmed_key(Kind::P256, fixture)?;
         let confirmed = listed(&pair, who, |(_, comment)| comment == Kind::P256.name())?;
-        add_rounds(options, &pair, who, &confirmed, &mut row)?;
+        add_rounds(options, fixture, &pair, who, &confirmed, &mut row)?;
     }
     Ok(row)
 }
 
 /// In each round: the fast key alone, then the same while `other` is asked for all the time.
-fn add_rounds(options: &Options, pair: &Pair, who: Who, other: &Key, row: &mut Row) -> Result<()> {
+fn add_rounds(options: &Options, fixture: &Fixture, pair: &Pair, who: Who, other: &Key, row: &mut Row) -> Result<()> {
     let socket = pair.agent(who).socket();
-    let fast = add_ed25519(socket, [3; 32])?;
+    let fast = pair.agent(who).add_ed25519(std::iter::once([3; 32]), fixture)?.remove(0);
     for _ in 0..options.rounds {
         let alone = pair.sign(who, &fast, CLIENTS, options.turn)?.rate();
         let ended = AtomicBool::new(false);

@@ -33,12 +33,15 @@ pub(super) fn pin(question: &str) -> Result<SecretSlice<u8>, String> {
     let read = io::stdin().lock().read_line(&mut line);
     drop(writeln!(io::stderr()));
     read.map_err(|error| format!("cannot read the PIN: {error}"))?;
-    first_line(Zeroizing::new(line.as_bytes().to_vec())).ok_or_else(|| "no PIN was given".to_owned())
+    first_line(Zeroizing::new(line.as_bytes().to_vec())).ok_or_else(|| match io::stdin().is_terminal() {
+        true => "no PIN was given".to_owned(),
+        false => "no PIN was given: standard input is not a terminal, and has no line for it".to_owned(),
+    })
 }
 
 /// Asks for a PIN that is to be, twice.
-pub(super) fn new_pin() -> Result<SecretSlice<u8>, String> {
-    let (once, again) = (pin("New PIN")?, pin("New PIN, once more")?);
+pub(super) fn new_pin(question: &str) -> Result<SecretSlice<u8>, String> {
+    let (once, again) = (pin(question)?, pin(&format!("{question}, once more"))?);
     match crate::backend::pin::is_same(&once, &again) {
         true => Ok(once),
         false => Err("the two differ; nothing was changed".to_owned()),
@@ -47,13 +50,18 @@ pub(super) fn new_pin() -> Result<SecretSlice<u8>, String> {
 
 /// Asks for a yes; anything else is a no, and so is nobody to ask.
 pub(super) fn confirmed(question: &str) -> Result<(), String> {
+    typed(&format!("{question} Type yes to go on: "), "yes")
+}
+
+/// Asks for certain words, which nobody types by habit.
+pub(super) fn typed(question: &str, words: &str) -> Result<(), String> {
     let _question = Question::open(false);
-    drop(write!(io::stderr(), "{question} Type yes to go on: "));
+    drop(write!(io::stderr(), "{question}"));
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line).map_err(|error| format!("cannot read the answer: {error}"))?;
-    match line.trim() {
-        "yes" => Ok(()),
-        _ => Err("not confirmed; nothing was changed".to_owned()),
+    match line.trim() == words {
+        true => Ok(()),
+        false => Err("not confirmed; nothing was changed".to_owned()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! One field of a dialog: text from elsewhere that keeps to its place.
+//! One field of a text for people, such as a dialog: text from elsewhere that keeps to its place.
 
 use crate::text;
 
@@ -7,17 +7,17 @@ const LONGEST: usize = 64;
 
 /// Shows text from elsewhere as one field: escaped, without anything that a dialog program could take for markup, the end of a quotation or a
 /// break, and cut.
-pub(super) fn field(octets: &[u8]) -> String {
+pub fn field(octets: &[u8]) -> String {
     cut(&inert(&text::escape(&octets[..octets.len().min(4 * LONGEST)])), LONGEST)
 }
 
 /// The same for text that is safe to show already, but may have any length.
-pub(super) fn line(text: &str, longest: usize) -> String {
+pub fn line(text: &str, longest: usize) -> String {
     cut(&inert(text), longest)
 }
 
 /// In quotation marks, for what others say.
-pub(super) fn quoted(octets: &[u8]) -> String {
+pub fn quoted(octets: &[u8]) -> String {
     format!("\"{}\"", field(octets))
 }
 

@@ -1,0 +1,272 @@
+//! `hardkey prompts`: questions that are answered in any terminal of the user.
+
+mod attacks;
+
+use std::time::{Duration, Instant};
+
+use hsm_tests::{
+    Agent, AgentBuilder, Answer, Background, Body, Client, Home, Key, KeyFile, Module, Pane, Pinentry, SOON, Sshd,
+    Token, agent_binary, is_alive, kill, stock_cannot, until,
+};
+
+const COMMAND: &str = "be asked in another terminal";
+/// What a shell runs around a viewer, which tells how it ended.
+const VIEWER: &str = "trap : INT; hardkey prompts; echo \"left with $?\"; exec sleep 1000";
+/// The line at which an answer is awaited.
+const READY: &str = "Enter denies:";
+
+/// An agent that finds no screen and no dialog program.
+fn bare(home: &Home) -> AgentBuilder {
+    Agent::with(home).as_stock().env("PATH", home.path("bin")).env("SSH_ASKPASS", "/nonexistent/askpass")
+}
+
+/// A key in the agent that is used with consent only.
+fn careful_key(home: &Home, agent: &Agent) -> KeyFile {
+    let key = KeyFile::new(home, "careful");
+    let request = Body::new(Client::ADD_CONSTRAINED).raw(&key.as_added()).raw(&[2]).bytes();
+    assert!(agent.client().succeeds(&request));
+    key
+}
+
+/// An agent without any place to ask, and a key that is to be asked about.
+fn scene() -> Option<(Home, Agent, KeyFile)> {
+    if stock_cannot(COMMAND) {
+        return None;
+    }
+    let home = Home::new();
+    let agent = bare(&home).start();
+    let key = careful_key(&home, &agent);
+    Some((home, agent, key))
+}
+
+/// A terminal of the same user in which `hardkey prompts` waits for questions.
+fn viewer(home: &Home, agent: &Agent, name: &str) -> Pane {
+    let pane = Pane::with(home, name, VIEWER, |task| task.env("SSH_AUTH_SOCK", agent.socket()));
+    pane.shows("Ctrl-C leaves.");
+    pane
+}
+
+/// A program without a terminal that asks for a signature.
+fn asking(agent: &Agent, key: &KeyFile, log: &str) -> Background {
+    agent.ssh_add(["-T"]).arg(key.public().path()).start(log)
+}
+
+#[test]
+fn a_question_is_answered_in_another_terminal() {
+    let Some((home, agent, key)) = scene() else { return };
+    assert!(!asking(&agent, &key, "before").ends(SOON).success(), "nobody is there to be asked");
+    assert!(agent.log().contains("run hardkey prompts"), "{}", agent.log());
+
+    let pane = viewer(&home, &agent, "viewer");
+    let mut first = asking(&agent, &key, "first");
+    let screen = pane.shows(READY);
+    eprintln!("{}", screen.trim_end());
+    assert!(screen.contains("Allow use of key careful?\nKey fingerprint "), "{screen}");
+    let mut second = asking(&agent, &key, "second");
+    assert!(until(SOON, || waiting(&agent) == 2));
+    pane.types(&["yes", "Enter"]);
+    assert!(first.ends(SOON).success(), "{}", agent.log());
+    pane.shows("hardkey: allowed");
+
+    assert!(until(SOON, || pane.screen().matches(READY).count() == 2));
+    pane.types(&["Enter"]);
+    assert!(!second.ends(SOON).success(), "Enter is not a yes");
+    pane.shows("hardkey: denied");
+
+    let mut third = asking(&agent, &key, "third");
+    assert!(until(SOON, || pane.screen().matches(READY).count() == 3));
+    pane.types(&["C-c"]);
+    pane.shows("left with 0");
+    assert!(!third.ends(SOON).success(), "nobody is left to be asked");
+    assert!(agent.log().contains("nobody runs hardkey prompts any more"), "{}", agent.log());
+}
+
+/// How many questions wait, by `hardkey prompts --json`.
+fn waiting(agent: &Agent) -> usize {
+    let listed = agent.command("hardkey").args(["prompts", "--json"]).run().succeeds().stdout;
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    listed.as_array().expect("a list").len()
+}
+
+#[test]
+fn questions_are_listed_without_being_answered() {
+    let Some((home, agent, key)) = scene() else { return };
+    let list = || agent.command("hardkey").args(["prompts", "--list"]).run().succeeds().stdout;
+    assert_eq!(list(), "no questions\n");
+    let pane = viewer(&home, &agent, "viewer");
+    let mut asking = asking(&agent, &key, "asking");
+    pane.shows(READY);
+    let listed = list();
+    assert!(
+        listed.starts_with("-- question, waits for ") && listed.contains("\nAllow use of key careful?\n"),
+        "{listed}"
+    );
+    pane.types(&["yes", "Enter"]);
+    assert!(asking.ends(SOON).success());
+    assert_eq!(list(), "no questions\n");
+    // Without a terminal there is nobody to answer.
+    let blind = agent.command("setsid").args(["-w", "hardkey", "prompts"]).run().fails();
+    assert!(blind.stderr.contains("in the foreground of one"), "{}", blind.report());
+}
+
+#[test]
+fn what_is_typed_before_anybody_could_have_read_the_question_is_no_answer() {
+    let Some((home, agent, key)) = scene() else { return };
+    let pane = viewer(&home, &agent, "viewer");
+    // On a busy machine the words may come too late to come too early.
+    let came_early = (0..20).any(|_| {
+        pane.types(&["yes", "Enter"]);
+        let start = Instant::now();
+        let asking = asking(&agent, &key, "asking");
+        pane.shows("Allow use of key careful?");
+        pane.types(&["yes", "Enter"]);
+        let typed = start.elapsed();
+        if typed >= Duration::from_millis(700) {
+            kill(asking.pid());
+            pane.types(&["C-l"]);
+            return false;
+        }
+        pane.shows(READY);
+        assert!(start.elapsed() >= Duration::from_millis(700), "armed after {:?}", start.elapsed());
+        // Nothing else is awaited that could tell that the words were thrown away.
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(is_alive(asking.pid()) && waiting(&agent) == 1, "{}", pane.screen());
+        true
+    });
+    assert!(came_early);
+}
+
+#[test]
+fn the_first_answer_counts_and_takes_the_question_from_everywhere_else() {
+    if stock_cannot(COMMAND) {
+        return;
+    }
+    let home = Home::new();
+    let pinentry = Pinentry::new(&home, &[Answer::Hang, Answer::Hang, Answer::Ok, Answer::No]);
+    let agent = Agent::with(&home).as_stock().pinentry(&pinentry).start();
+    let key = careful_key(&home, &agent);
+    let (one, other) = (viewer(&home, &agent, "one"), viewer(&home, &agent, "other"));
+    for (at, (words, allowed)) in [("yes", true), ("no", false)].into_iter().enumerate() {
+        let mut asking = asking(&agent, &key, words);
+        for pane in [&one, &other] {
+            assert!(until(SOON, || pane.screen().matches(READY).count() == at + 1), "{}", pane.screen());
+        }
+        assert!(until(SOON, || pinentry.confirms_asked() == at + 1 && pinentry.is_open()));
+        one.types(&[words, "Enter"]);
+        assert_eq!(asking.ends(SOON).success(), allowed, "{words}\n{}", agent.log());
+        assert!(until(SOON, || !pinentry.is_open()), "the dialog outlives the answer");
+        let withdrawn = || other.screen().matches("answered elsewhere or withdrawn").count() == at + 1;
+        assert!(until(SOON, withdrawn), "{}", other.screen());
+    }
+    for allowed in [true, false] {
+        let mut asking = asking(&agent, &key, "by-pinentry");
+        let shown = one.screen().matches("withdrawn").count();
+        assert_eq!(asking.ends(SOON).success(), allowed);
+        for pane in [&one, &other] {
+            assert!(until(SOON, || pane.screen().matches("withdrawn").count() > shown), "{}", pane.screen());
+        }
+    }
+}
+
+#[test]
+fn a_question_goes_at_once_with_the_program_that_asks() {
+    let Some((home, agent, key)) = scene() else { return };
+    let pane = viewer(&home, &agent, "viewer");
+    let asking = asking(&agent, &key, "asking");
+    pane.shows(READY);
+    kill(asking.pid());
+    let killed = Instant::now();
+    pane.shows("answered elsewhere or withdrawn");
+    eprintln!("the question was gone {:?} after its client", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_pin_is_typed_unseen_and_never_reaches_the_shell() {
+    if stock_cannot(COMMAND) {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "work", &[Key::P256]);
+    let agent = bare(&home).module(Module::of(&token).pin_asked()).start();
+    let test = |log: &str| agent.ssh_add(["-T"]).arg(token.public(Key::P256).path()).start(log);
+    // A shell with jobs, as people have it.
+    let script = "exec bash --norc --noprofile";
+    let pane =
+        Pane::with(&home, "viewer", script, |task| task.env("SSH_AUTH_SOCK", agent.socket()).env("PS1", "shell> "));
+    let prompts = || {
+        pane.types(&["clear; hardkey prompts", "Enter"]);
+        pane.shows("Ctrl-C leaves.");
+    };
+    pane.shows("shell>");
+    prompts();
+    // The client goes while the PIN is being typed, and the person types on and then leaves.
+    let gone = test("gone");
+    pane.shows("PIN:");
+    pane.types(&["echo 12"]);
+    kill(gone.pid());
+    pane.shows("withdrawn");
+    pane.types(&["345", "Enter"]);
+    pane.types(&["C-c"]);
+    pane.shows("shell>");
+    pane.types(&["echo here", "Enter"]);
+    let screen = pane.shows("here\n");
+    assert!(!screen.contains("345") && !screen.contains("echo 12"), "{screen}");
+
+    // Ctrl-Z gives the terminal back as it was, and the question is there again afterwards.
+    prompts();
+    let mut asking = test("asking");
+    pane.shows("PIN:");
+    pane.types(&["C-z"]);
+    pane.shows("Stopped");
+    pane.types(&["echo visible", "Enter"]);
+    pane.shows("\nvisible\n");
+    pane.types(&["clear; fg", "Enter"]);
+    pane.shows("PIN:");
+    pane.types(&[token.pin(), "Enter"]);
+    assert!(asking.ends(SOON).success(), "{}\n{}", pane.screen(), agent.log());
+    let screen = pane.shows("the PIN was passed on");
+    eprintln!("{}", screen.trim_end());
+    assert!(!screen.contains(token.pin()) && !agent.log().contains(token.pin()));
+}
+
+/// What a login has in its environment.
+fn environment(home: &Home) -> String {
+    format!("SetEnv XDG_RUNTIME_DIR={} HOME={}", home.path("run").display(), home.path("home").display())
+}
+
+#[test]
+fn whoever_logs_in_from_elsewhere_finds_the_agent_of_this_machine() {
+    if stock_cannot(COMMAND) {
+        return;
+    }
+    let home = Home::new();
+    // At the place where it is found without SSH_AUTH_SOCK.
+    for folder in ["run/hardkey", "hardkey", "log/hardkey"] {
+        home.directory(folder);
+    }
+    let agent = bare(&home).named("hardkey/agent").start();
+    let away = bare(&home).named("away").start();
+    let carried = KeyFile::new(&home, "carried");
+    let sshd = Sshd::with(&home, "sshd", [carried.public()], &environment(&home));
+    let key = careful_key(&home, &agent);
+    let log_in = |options: &str| {
+        format!(
+            "exec ssh -tt {options} -F {} -i {} box 'stty sane; {} prompts; echo \"left with $?\"; sleep 1000'",
+            sshd.client_configuration().display(),
+            carried.path().display(),
+            agent_binary().display()
+        )
+    };
+    // With and without another machine's agent at hand: its own refuses what comes from here.
+    for (name, options) in [("plain", ""), ("forwarding", "-A")] {
+        let pane = Pane::with(&home, name, &log_in(options), |task| task.env("SSH_AUTH_SOCK", away.socket()));
+        let screen = pane.shows("Ctrl-C leaves.");
+        assert!(screen.contains("run/hardkey/agent.sock"), "{screen}");
+        let mut asking = asking(&agent, &key, name);
+        pane.shows(READY);
+        pane.types(&["yes", "Enter"]);
+        assert!(asking.ends(SOON).success(), "{}\n{}", pane.screen(), agent.log());
+        pane.close();
+    }
+}
