@@ -10,6 +10,7 @@ mod listen;
 mod pin;
 mod release;
 mod rules;
+mod sandbox;
 pub(crate) mod values;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use toml::Spanned;
 use crate::backend::pin::PinSource;
 use crate::backend::pkcs11::uri::Uri;
 use crate::backend::pkcs11::{ModuleSpec, Selector};
+use crate::ipc::Sandbox;
 use crate::policy::{Policy, Preset};
 pub use audit::{AuditConfig, AuditPath};
 pub use certificates::CertificatesConfig;
@@ -33,6 +35,7 @@ pub use listen::{ExtraListener, Label, ListenConfig};
 pub use pin::PinConfig;
 pub use release::ReleaseConfig;
 use rules::{Defaults, Forwarding, KeySection, ProcessSection, RuleSection, Sections, Source};
+pub use sandbox::SandboxConfig;
 
 /// A file that is longer than this is not read, in octets.
 const LONGEST_FILE: u64 = 1 << 20;
@@ -123,6 +126,11 @@ pub struct ModuleConfig {
     /// When sessions and logins end that nobody uses.
     #[serde(default)]
     pub release: ReleaseConfig,
+    /// What the module may do beside signing.
+    #[serde(default)]
+    pub sandbox: SandboxConfig,
+    /// The memory of each worker, in MiB.
+    pub memory: Option<std::num::NonZeroU32>,
     /// Variables for the workers' environment.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
@@ -276,8 +284,16 @@ impl ModuleConfig {
             pin: self.pin.as_ref().and_then(PinConfig::source).unwrap_or_else(|| default_pin.clone()),
             cache: self.pin.as_ref().map(|pin| pin.cache).unwrap_or_default(),
             release: self.release.0,
+            sandbox: self.sandbox(),
             ..ModuleSpec::default()
         }
+    }
+}
+
+impl ModuleConfig {
+    fn sandbox(&self) -> Sandbox {
+        let sandbox = self.sandbox.0.clone();
+        Sandbox { memory: self.memory.map_or(sandbox.memory, |memory| memory.get().into()), ..sandbox }
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Call {
     Start {
         /// The module's path.
         module: std::path::PathBuf,
+        /// What it may do.
+        sandbox: Sandbox,
     },
     /// Load a middleware library for security keys (OpenSSH's `sk-api.h`). The first call of all, instead of [`Call::Start`].
     StartMiddleware {
@@ -107,6 +109,27 @@ pub enum Call {
     },
     /// Look whether the tokens are still those of the last look, as cheaply as the module allows.
     Glance,
+}
+
+/// What a module may do beside signing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// Without it a module may do what the agent may.
+    pub enabled: bool,
+    /// Open sockets that lead out of the machine.
+    pub network: bool,
+    /// Start programs.
+    pub run: bool,
+    /// Write only below these, and to devices; anywhere when not given.
+    pub write: Option<Vec<std::path::PathBuf>>,
+    /// Its memory, in MiB: a worker that has more is ended after the call.
+    pub memory: u64,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self { enabled: true, network: false, run: false, write: None, memory: 256 }
+    }
 }
 
 /// What a security key is to sign (OpenSSH PROTOCOL.u2f).

@@ -93,13 +93,14 @@ fn release_lets_go_of_the_card_at_once() {
     if stock_cannot(LETS_GO) {
         return;
     }
-    let world = world("never");
+    let mut world = world("never");
     assert!(world.signs(), "{}", world.home.logs());
     assert!(!world.gnupg.takes_the_card());
     assert!(world.card_is_unlocked(), "the PIN was given, so this test shows nothing");
     world.agent.command("hardkey").arg("release").run().succeeds();
     assert!(world.has_let_go(), "{}", world.home.logs());
-    assert!(until(SOON, || !world.card_is_unlocked()), "whoever comes next can sign without the PIN");
+    world.agent.wait_for_log("the card was reset");
+    assert!(!world.card_is_unlocked(), "whoever comes next can sign without the PIN");
     assert!(world.gnupg_gets_the_card(), "{}", world.home.logs());
     world.gnupg.ends();
     world.shows("needs PIN");
@@ -112,14 +113,15 @@ fn removing_all_keys_and_hanging_up_let_go_of_the_card_too() {
     if stock_cannot(LETS_GO) {
         return;
     }
-    let world = world("never");
+    let mut world = world("never");
     signal(world.agent.pid(), Signal::HUP);
     assert!(world.has_let_go(), "{}", world.home.logs());
     assert!(world.signs(), "{}", world.home.logs());
     assert!(!world.agent.workers().is_empty());
     world.agent.ssh_add(["-D"]).run().succeeds();
     assert!(world.has_let_go(), "{}", world.home.logs());
-    assert!(until(SOON, || !world.card_is_unlocked()), "whoever comes next can sign without the PIN");
+    world.agent.wait_for_log("the card was reset");
+    assert!(!world.card_is_unlocked(), "whoever comes next can sign without the PIN");
 }
 
 #[test]

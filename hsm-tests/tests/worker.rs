@@ -4,8 +4,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use hsm_tests::{
-    Agent, Answer, Home, Key, KeyFile, Module, Pinentry, SOON, Signal, Sshd, Token, is_alive, kill, signal,
-    stock_cannot, until,
+    Agent, Answer, FaultyToken, Home, Key, KeyFile, Module, Pinentry, SOON, Signal, Sshd, Token, is_alive, kill,
+    signal, stock_cannot, until,
 };
 
 const ALONE: &str = "bring back a module that died or hangs";
@@ -133,4 +133,43 @@ fn a_worker_can_gain_no_rights() {
     let worker = agent.workers()[0];
     let status = fs::read_to_string(format!("/proc/{}/status", worker.as_raw_pid())).expect("the worker's status");
     assert!(status.lines().any(|line| line.split_whitespace().eq(["NoNewPrivs:", "1"])), "{status}");
+}
+
+#[test]
+fn a_module_runs_in_a_sandbox_unless_it_is_told_otherwise() {
+    if stock_cannot("confine its workers") {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "token", &[Key::P256]);
+    for (name, line, filters) in [("confined", "", "2"), ("free", "sandbox = \"off\"", "0")] {
+        let agent = Agent::with(&home).named(name).module(Module::of(&token).line(line)).start();
+        agent.signs(token.public(Key::P256)).run().succeeds();
+        let worker = agent.workers()[0];
+        let status = fs::read_to_string(format!("/proc/{}/status", worker.as_raw_pid())).expect("the worker's status");
+        assert!(status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", filters])), "{name}: {status}");
+    }
+}
+
+#[test]
+fn a_module_that_grows_is_replaced_between_two_signatures() {
+    if stock_cannot("weigh its workers") {
+        return;
+    }
+    let home = Home::new();
+    let token = FaultyToken::new(&home, "token", &[Key::P256]);
+    let module = token.module().line("memory = 64").line("workers = 1");
+    let mut agent = Agent::with(&home).as_stock().module(module).start();
+    let key = token.public(Key::P256);
+    agent.signs(key).run().succeeds();
+    let first = agent.workers();
+    token.set("memory grow 2MB");
+    let replaced = until(SOON, || {
+        agent.signs(key).run().succeeds();
+        agent.workers() != first
+    });
+    assert!(replaced, "the worker is as big as it likes\n{}", home.logs());
+    agent.wait_for_log("its worker has grown to");
+    token.clear();
+    agent.signs(key).run().succeeds();
 }

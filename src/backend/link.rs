@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
@@ -23,12 +23,17 @@ pub const SUBCOMMAND: &str = "worker";
 /// How long a worker may take to let go of its device.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// How often a worker's memory is looked at, at most.
+const WEIGHED_EVERY: Duration = Duration::from_secs(1);
+
 /// A running worker. Dropping it kills the process.
 pub(super) struct Link {
     module: String,
     child: Child,
     socket: UnixStream,
     answers: FrameBuffer,
+    /// When it was last looked at how much memory the process has.
+    weighed: Instant,
     /// The tokens this process is logged in to; login belongs to the process (PKCS#11 2.40 section 5.6).
     pub(super) logged_in: HashSet<TokenName>,
 }
@@ -66,6 +71,7 @@ impl Link {
             child,
             socket: UnixStream::from_std(ours).map_err(spawn)?,
             answers: FrameBuffer::new(MAX_IPC),
+            weighed: Instant::now(),
             logged_in: HashSet::new(),
         };
         match link.call(start, deadline).await? {
@@ -119,6 +125,18 @@ impl Link {
     /// Whether the process still runs; one that was killed while idle must not cost a request.
     pub(super) fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// How much memory the process has, in MiB, if it is more than this. Looked at once a second at most.
+    pub(super) fn has_grown_beyond(&mut self, limit: u64) -> Option<u64> {
+        if self.weighed.elapsed() < WEIGHED_EVERY {
+            return None;
+        }
+        self.weighed = Instant::now();
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id()?)).ok()?;
+        let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+        let mebibytes = pages * rustix::param::page_size() as u64 / (1 << 20);
+        (mebibytes > limit).then_some(mebibytes)
     }
 
     /// Lets the worker end by itself, so that it can withdraw what it asked of a device; one that does not is killed.

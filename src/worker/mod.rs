@@ -11,6 +11,7 @@ mod module;
 mod pcscd;
 mod public;
 mod raw;
+mod sandbox;
 mod token;
 
 use std::io::{self, Read as _, Write as _};
@@ -59,10 +60,13 @@ enum Library {
 
 fn serve(library: &mut Option<Library>, call: Call, agent: &UnixStream) -> Answer {
     let answer = match (call, library.as_mut()) {
-        (Call::Start { module: path }, None) => Module::load(&path).map(|loaded| {
-            *library = Some(Library::Module(Box::new(loaded)));
-            Answer::Done
-        }),
+        (Call::Start { module: path, sandbox }, None) => sandbox::enter(&sandbox)
+            .map_err(|text| fault::new(FaultKind::NotAModule, format!("its sandbox cannot be set up: {text}")))
+            .and_then(|()| Module::load(&path))
+            .map(|loaded| {
+                *library = Some(Library::Module(Box::new(loaded)));
+                Answer::Done
+            }),
         (Call::StartMiddleware { library: path }, None) => Middleware::load(&path).map(|loaded| {
             *library = Some(Library::Middleware(loaded));
             Answer::Done

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
-use hardkey::ipc::{self, Answer, Call, Mechanism, SecretOctets, TokenSeen};
+use hardkey::ipc::{self, Answer, Call, Mechanism, Sandbox, SecretOctets, TokenSeen};
 use hsm_tests::{Home, Key, Token, agent_binary};
 
 use crate::store::Store;
@@ -35,7 +35,7 @@ pub(crate) fn record(home: &Home, store: &mut Store) {
     let pin = |pin: &str| Some(SecretOctets(pin.as_bytes().to_vec().into()));
 
     ask("too early", &Call::Scan);
-    ask("started", &Call::Start { module: token.library() });
+    ask("started", &Call::Start { module: token.library(), sandbox: Sandbox::default() });
     let seen = tokens(ask("scan", &Call::Scan));
     let name = seen[0].name.clone();
     ask("wrong pin", &Call::Login { token: name.clone(), pin: pin("wrong"), even_final_try: false });

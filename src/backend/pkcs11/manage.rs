@@ -36,7 +36,7 @@ impl Manager {
     /// The module cannot be used.
     pub async fn start(spec: &ModuleSpec, env: &[(String, String)]) -> Result<Self, TokenError> {
         let deadline = spec.deadline.unwrap_or(CALL_DEADLINE);
-        let start = Call::Start { module: spec.path.clone() };
+        let start = Call::Start { module: spec.path.clone(), sandbox: spec.sandbox.clone() };
         let env: Vec<(String, String)> = spec.env.iter().chain(env).cloned().collect();
         let link = Link::start(&spec.path, &start, &env, deadline).await?;
         Ok(Self { module: spec.path.display().to_string(), link, deadline })

@@ -35,7 +35,7 @@ pub use token::Token;
 use super::People;
 use super::pin::{PinCache, PinError, PinSource, RefusedPins};
 use crate::crypto::fingerprint::FingerprintHash;
-use crate::ipc::{Answer, Call, KeyName, KeySeen, TokenName, TokenSeen};
+use crate::ipc::{Answer, Call, KeyName, KeySeen, Sandbox, TokenName, TokenSeen};
 use crate::protocol::public_key::PublicKey;
 use error::TokenError;
 use pool::{Lease, Pool};
@@ -67,6 +67,8 @@ pub struct ModuleSpec {
     pub cache: PinCache,
     /// When sessions and logins end that nobody uses.
     pub release: Release,
+    /// What the module may do beside signing.
+    pub sandbox: Sandbox,
     /// Tokens that share [`Self::pin`] with those of other modules.
     pub claimants: Claimants,
 }
@@ -134,7 +136,8 @@ impl Module {
         refused: Arc<RefusedPins>,
         changes: UnboundedSender<PathBuf>,
     ) -> Arc<Self> {
-        let pool = Pool::new(spec.path.clone(), spec.env.clone(), spec.deadline.unwrap_or(CALL_DEADLINE));
+        let deadline = spec.deadline.unwrap_or(CALL_DEADLINE);
+        let pool = Pool::new(spec.path.clone(), spec.env.clone(), spec.sandbox.clone(), deadline);
         Arc::new(Self {
             spec,
             pool,

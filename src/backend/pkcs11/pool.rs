@@ -9,12 +9,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::TokenError;
 use crate::backend::link::Link;
-use crate::ipc::{Answer, Call};
+use crate::ipc::{Answer, Call, Sandbox};
 
 /// Hands out workers, one user at a time each.
 pub(super) struct Pool {
     module: PathBuf,
     env: Vec<(String, String)>,
+    sandbox: Sandbox,
     /// The limit for one call.
     deadline: Duration,
     idle: Mutex<Vec<Link>>,
@@ -37,10 +38,11 @@ pub(super) struct Lease {
 }
 
 impl Pool {
-    pub(super) fn new(module: PathBuf, env: Vec<(String, String)>, deadline: Duration) -> Arc<Self> {
+    pub(super) fn new(module: PathBuf, env: Vec<(String, String)>, sandbox: Sandbox, deadline: Duration) -> Arc<Self> {
         Arc::new(Self {
             module,
             env,
+            sandbox,
             deadline,
             idle: Mutex::default(),
             generation: AtomicUsize::new(0),
@@ -84,7 +86,7 @@ impl Pool {
 
     async fn start(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Result<Lease, TokenError> {
         let _alone = self.starting.lock().await;
-        let start = Call::Start { module: self.module.clone() };
+        let start = Call::Start { module: self.module.clone(), sandbox: self.sandbox.clone() };
         let link = Link::start(&self.module, &start, &self.env, self.deadline).await?;
         Ok(self.lease(link, false, permit))
     }
@@ -166,10 +168,17 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(link) = self.link.take() {
+        if let Some(mut link) = self.link.take() {
             let mut idle = self.pool.lock();
-            if self.generation == self.pool.generation.load(Ordering::Relaxed) {
-                idle.push(link);
+            if self.generation != self.pool.generation.load(Ordering::Relaxed) {
+                return;
+            }
+            match link.has_grown_beyond(self.pool.sandbox.memory) {
+                Some(mebibytes) => tracing::warn!(
+                    module = %self.pool.module.display(),
+                    "its worker has grown to {mebibytes} MiB and is ended; another one starts at the next use"
+                ),
+                None => idle.push(link),
             }
         }
     }
