@@ -36,7 +36,7 @@ pub(crate) fn made_once(name: &str, script: &Path, make: impl FnOnce(&Path)) -> 
     let ready = cache.join(format!("{name}-{:016x}", fingerprint(script)));
 
     // Tests of several processes may want the same template at once: one makes it, the others wait here.
-    let lock = cache.join(format!(".{name}"));
+    let lock = cache.join(format!(".{name}.lock"));
     let lock = File::create(&lock).unwrap_or_else(|error| panic!("lock {}: {error}", lock.display()));
     lock.lock().unwrap_or_else(|error| panic!("lock {name}: {error}"));
     if !ready.exists() {

@@ -166,7 +166,7 @@ fn a_locked_pin_is_not_asked_for_and_the_log_tells_the_remedy() {
     let mut agent = asking(&home, &token, &pinentry).start();
     token.set("token pin-count 1");
     assert!(!signs(&agent, &token));
-    agent.wait_for_log("unblock it with the PUK");
+    agent.wait_for_log("hardkey token unblock");
     assert!(!signs(&agent, &token));
     assert_eq!((pinentry.pins_asked(), token.calls.count("C_Login")), (1, 1), "{}", home.logs());
 }
@@ -182,7 +182,7 @@ fn a_pin_file_is_not_tried_again_on_a_token_that_keeps_silent_about_its_lock() {
     let mut agent = Agent::with(&home).as_stock().module(one_worker(&token).pin_from(&file)).start();
     token.set("token pin-count 1 silent");
     assert!(!signs(&agent, &token));
-    agent.wait_for_log("unblock it with the PUK");
+    agent.wait_for_log("hardkey token unblock");
     assert!(!signs(&agent, &token));
     assert_eq!(token.calls.count("C_Login"), 1, "{}", home.logs());
 }

@@ -1,5 +1,7 @@
 //! Notices: what a token waits for, and that a key was used. Nobody answers them, and nobody waits for them to be shown.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio::task::JoinHandle;
 
 use super::Consent;
@@ -37,19 +39,26 @@ impl TouchNotice for Consent {
             return Box::new((posted, askpass.notice(text)));
         }
         let (text, errand, own, programs) = (text.to_owned(), errand.clone(), self.own.clone(), self.programs.clone());
-        let held = Held(tokio::spawn(async move {
+        let place = Place::default();
+        let shown_at = place.clone();
+        let task = tokio::spawn(async move {
             let seat = Seat::find(&errand, &own).await;
             if let Some(daemon) = daemon(&seat).await
                 && let Ok(shown) = daemon.hold(&text).await
             {
-                until_dropped(shown).await;
-            } else if let Some(line) = seat.terminal.as_ref().and_then(|tty| terminal::notice(tty, &text)) {
-                until_dropped(line).await;
-            } else if let Some(window) = programs.askpass_on(&seat).and_then(|askpass| askpass.notice(&text)) {
-                until_dropped(window).await;
+                shown_at.keep(|| Some(Box::new(shown)));
+                return;
             }
-        }));
-        Box::new((posted, held))
+            if let Some(tty) = &seat.terminal
+                && shown_at.keep(|| terminal::notice(tty, &text).map(|line| Box::new(line) as _))
+            {
+                return;
+            }
+            if let Some(askpass) = programs.askpass_on(&seat) {
+                shown_at.keep(|| askpass.notice(&text).map(|window| Box::new(window) as _));
+            }
+        });
+        Box::new((posted, Held { task, place }))
     }
 
     fn reaches_a_person(&self, errand: &Errand) -> bool {
@@ -59,17 +68,41 @@ impl TouchNotice for Consent {
     }
 }
 
-/// A task that holds a notice, and ends with this value.
-struct Held(JoinHandle<()>);
+/// Where a notice is while it is shown.
+#[derive(Clone, Default)]
+struct Place(Arc<Mutex<Shown>>);
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.abort();
+#[derive(Default)]
+struct Shown {
+    notice: Option<Box<dyn Send>>,
+    is_over: bool,
+}
+
+impl Place {
+    /// Shows the notice unless its cause has gone meanwhile; whether it need not be shown anywhere else.
+    fn keep(&self, show: impl FnOnce() -> Option<Box<dyn Send>>) -> bool {
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shown.is_over {
+            shown.notice = show();
+        }
+        shown.is_over || shown.notice.is_some()
     }
 }
 
-async fn until_dropped(_shown: impl Send) {
-    std::future::pending::<()>().await;
+/// A notice and the task that finds out where to show it; both end with this value.
+struct Held {
+    task: JoinHandle<()>,
+    place: Place,
+}
+
+impl Drop for Held {
+    /// At once, not when the task comes to its end: what the client writes when it is answered must not find the notice on its terminal.
+    fn drop(&mut self) {
+        self.task.abort();
+        let mut shown = self.place.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.is_over = true;
+        shown.notice = None;
+    }
 }
 
 async fn daemon(seat: &Seat) -> Option<Daemon> {

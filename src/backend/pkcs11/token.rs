@@ -210,6 +210,12 @@ impl Token {
                 {
                     return_left = false;
                 }
+                // The same seen by others: the PIN went with the token. Where nobody has to type it there is nobody to ask again.
+                Err(Attempt { error: SignError::Pin(PinError::Forgotten { .. }), pin_at_stake: false })
+                    if return_left && self.source.describe().is_some() =>
+                {
+                    return_left = false;
+                }
                 Err(attempt) => return Err(attempt.error),
             }
         }
