@@ -125,7 +125,7 @@ if [ -n "$full" ]; then
     # Shows that each of its cases is a way to a signature.
     step 10 "$built/hop-matrix" --agent /usr/bin/ssh-agent || :
     must 10 hsm-tests/fido-key/build.sh --clippy
-    step 15 hsm-tests/guest/tests.sh fido_key || :
+    step 20 hsm-tests/guest/tests.sh fido_key fido_sign || :
     if step 20 softhsm/demo.sh; then passed=$((passed + 1)); fi
 fi
 
