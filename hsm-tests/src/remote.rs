@@ -57,8 +57,9 @@ impl TokenKind for Remote {
         self.token.pin()
     }
 
-    /// Each connection has a process of its own.
+    /// Each connection has a process of its own, and the server gives the next one.
     fn hold(&mut self) {
+        self.stopped.stop(self.server.iter().map(|server| server.pid()));
         self.stopped.stop(self.server.iter().flat_map(|server| children(server.pid())));
     }
 

@@ -1,10 +1,11 @@
 //! What ends when the person leaves: with a screen that is locked, or a machine that sleeps.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use hsm_tests::{
     Agent, AgentBuilder, Answer, Background, Home, Key, KeyFile, Logind, Module, Pinentry, SOON, Said, SystemBus,
-    Token, stock_cannot, until,
+    Token, stock_cannot, until, until_some,
 };
 
 const COMMAND: &str = "notice a locked screen";
@@ -17,7 +18,14 @@ struct Desk {
     agent: Agent,
     pinentry: Pinentry,
     token: Token,
+    _shell: Background,
 }
+
+/// Leads the terminal session in which the person works. Whoever runs the tests may lead his own from where it cannot be seen.
+const SHELL: &str = r#"while read -r file <commands; do
+    echo text | ssh-keygen -q -Y sign -n file -f "$file" >signature
+    echo $? >status.new && mv status.new status
+done"#;
 
 impl Desk {
     fn new(prepare: impl FnOnce(AgentBuilder) -> AgentBuilder) -> Self {
@@ -34,17 +42,19 @@ impl Desk {
         let key = KeyFile::new(&home, "work");
         agent.ssh_add(["-q"]).arg(key.path()).run().succeeds();
         home.file("work.pub", format!("{} work\n", key.public().line()));
-        Self { home, agent, pinentry, token }
+        home.command("mkfifo").arg("commands").directory(home.path("")).run().succeeds();
+        let shell = agent.command("setsid").args(["--wait", "sh", "-c", SHELL]).directory(home.path("")).start("shell");
+        Self { home, agent, pinentry, token, _shell: shell }
     }
 
     /// Signs with the key that is asked about, and with the token.
     fn works(&self) {
-        let sign = self
-            .agent
-            .command("ssh-keygen")
-            .args(["-q", "-Y", "sign", "-n", "file", "-f"])
-            .arg(self.home.path("work.pub"));
-        sign.input("text").run().succeeds();
+        let commands = std::fs::OpenOptions::new().write(true).open(self.home.path("commands"));
+        writeln!(commands.expect("the shell"), "{}", self.home.path("work.pub").display()).expect("the shell reads");
+        let status = self.home.path("status");
+        let told = until_some(SOON, || std::fs::read_to_string(&status).ok());
+        assert_eq!(told.as_deref(), Some("0\n"), "{}", self.home.logs());
+        std::fs::remove_file(status).expect("forget how it went");
         self.agent.signs(self.token.public(Key::P256)).run().succeeds();
     }
 

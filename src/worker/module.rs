@@ -10,14 +10,16 @@ use cryptoki::mechanism::Mechanism as CkMechanism;
 use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, SessionState, UserType};
-use cryptoki::slot::{Slot, TokenInfo};
+use cryptoki::slot::{Slot, SlotInfo, TokenInfo};
 use cryptoki::types::RawAuthPin;
 use secrecy::ExposeSecret as _;
 
 use super::raw::RawModule;
 use super::{fault, keys, pcscd};
 use crate::backend::pin::TriesLeft;
-use crate::ipc::{self, Answer, FaultKind, KeyName, Mechanism, ModuleFault, SecretOctets, TokenName, TokenSeen};
+use crate::ipc::{
+    self, Answer, FaultKind, KeyName, KeySeen, Mechanism, ModuleFault, SecretOctets, TokenName, TokenSeen,
+};
 use crate::protocol::public_key::KeyMaterial;
 
 /// A module that is loaded and initialised, for the life of this process.
@@ -235,18 +237,7 @@ impl Module {
         }
         let private_visible = open.logged_in || !info.login_required();
         let keys = keys::scan(&open.session, private_visible)?;
-        Ok(TokenSeen {
-            slot: slot.id(),
-            reader: slot_info.slot_description().trim_end_matches([' ', '\0']).to_owned(),
-            login_required: info.login_required(),
-            protected_path: info.protected_authentication_path(),
-            pin_initialized: info.user_pin_initialized(),
-            tries: tries(info),
-            device: slot_info.removable_device() || slot_info.hardware_slot(),
-            logged_in: open.logged_in,
-            name: token,
-            keys,
-        })
+        Ok(seen(slot, info, &slot_info, open.logged_in, keys))
     }
 }
 
@@ -344,8 +335,34 @@ pub(super) fn user_login(session: &Session, user: UserType, pin: Option<SecretOc
     }
 }
 
+/// What slot and token say of themselves, with the keys that were found.
+pub(super) fn seen(
+    slot: Slot,
+    info: &TokenInfo,
+    slot_info: &SlotInfo,
+    logged_in: bool,
+    keys: Vec<KeySeen>,
+) -> TokenSeen {
+    TokenSeen {
+        name: name(info),
+        slot: slot.id(),
+        reader: trimmed(slot_info.slot_description()),
+        login_required: info.login_required(),
+        protected_path: info.protected_authentication_path(),
+        pin_initialized: info.user_pin_initialized(),
+        tries: tries(info),
+        device: slot_info.removable_device() || slot_info.hardware_slot(),
+        logged_in,
+        keys,
+    }
+}
+
+/// Text as modules have it, without its padding.
+fn trimmed(text: &str) -> String {
+    text.trim_end_matches([' ', '\0']).to_owned()
+}
+
 pub(super) fn name(info: &TokenInfo) -> TokenName {
-    let trimmed = |text: &str| text.trim_end_matches([' ', '\0']).to_owned();
     TokenName {
         manufacturer: trimmed(info.manufacturer_id()),
         model: trimmed(info.model()),

@@ -107,8 +107,10 @@ fn a_dialog_with_a_longer_yes_says_what_that_means() {
     let local: PathBuf = lab.agent.socket().into();
     let way = lab.way(&local, "hosta", "-A");
     shows(&lab, "forwarded-longer", || lab.runs(&way, "ssh -F $CONFIG -i $PUBLIC/work.pub hostb true"));
+    // Whoever runs the tests may lead his terminal session from where it cannot be seen.
     shows(&lab, "local-longer", || {
-        lab.runs(&local, "echo text >text && ssh-keygen -q -Y sign -n file -f $PUBLIC/work.pub text");
+        let sign = "echo text >text && ssh-keygen -q -Y sign -n file -f $PUBLIC/work.pub text; exit $?";
+        lab.runs(&local, &format!("exec setsid --wait sh -c '{sign}'"));
     });
 }
 

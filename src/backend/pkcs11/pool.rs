@@ -60,13 +60,14 @@ impl Pool {
         }
     }
 
-    /// Waits for a worker; starts one when none is idle.
+    /// Waits for a worker, as [`Self::permit`] and [`Self::take_with`].
     pub(super) async fn take(self: &Arc<Self>) -> Result<Lease, TokenError> {
         let permit = self.permit().await?;
         self.take_with(permit).await
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, TokenError> {
+    /// Waits until there may be one more worker in use.
+    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, TokenError> {
         // The semaphore is never closed.
         Arc::clone(&self.permits).acquire_owned().await.map_err(|_| TokenError::Spawn {
             module: self.module.display().to_string(),
@@ -74,7 +75,8 @@ impl Pool {
         })
     }
 
-    async fn take_with(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Result<Lease, TokenError> {
+    /// A worker; starts one when none is idle.
+    pub(super) async fn take_with(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Result<Lease, TokenError> {
         while let Some(mut link) = self.pop() {
             if link.is_alive() {
                 return Ok(self.lease(link, true, permit));

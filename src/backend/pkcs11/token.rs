@@ -189,12 +189,16 @@ impl Token {
             }
             self.unlock(&work.label, &work.errand).await?;
             // While it waits for a worker a request can be withdrawn; what was begun in a module cannot, and runs to its end.
-            let mut lease = module.pool.take().await?;
-            let may_retry = lease.used_before && fresh_start_left;
-            let (token, job) = (Arc::clone(self), Arc::clone(&work));
-            let signing = tokio::spawn(async move { token.run(&mut lease, &job).await });
-            let outcome = broken_by_notice(signing, &*module.prompt, &self.label(), &work).await;
-            match outcome.unwrap_or_else(|_| Err(Attempt::harmless(self.fault("the agent is ending".to_owned())))) {
+            let permit = module.pool.permit().await?;
+            let mut may_retry = false;
+            let signing = async {
+                let mut lease = module.pool.take_with(permit).await.map_err(Attempt::harmless)?;
+                may_retry = lease.used_before && fresh_start_left;
+                let (token, job) = (Arc::clone(self), Arc::clone(&work));
+                let running = tokio::spawn(async move { token.run(&mut lease, &job).await });
+                running.await.unwrap_or_else(|_| Err(Attempt::harmless(self.fault("the agent is ending".to_owned()))))
+            };
+            match broken_by_notice(signing, &*module.prompt, &self.label(), &work).await {
                 Ok(signature) => return Ok(signature),
                 // A worker that was killed between two signatures, or has lost its token for good, is no reason to refuse one. What
                 // failed with a PIN in its hands is never done again by itself.

@@ -7,11 +7,11 @@ use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::MechanismType;
 use cryptoki::slot::{Slot, TokenInfo};
 
-use super::module::{name, tries};
+use super::module::{name, seen};
 use super::{fault, keys};
 use crate::backend::pin::TriesLeft;
 use crate::ipc::token::{Holder, KeyKind, TokenAnswer, TokenCall, TokenState};
-use crate::ipc::{FaultKind, KeySeen, ModuleFault, TokenSeen};
+use crate::ipc::{FaultKind, KeySeen, ModuleFault};
 
 /// Serves one call.
 pub(super) fn serve(context: &Pkcs11, call: TokenCall) -> Result<TokenAnswer, ModuleFault> {
@@ -55,18 +55,7 @@ fn state(context: &Pkcs11, slot: Slot) -> Result<TokenState, ModuleFault> {
     let unreadable = contents.as_ref().err().map(|fault| fault.text.clone());
     let (keys, objects) = contents.unwrap_or_default();
     Ok(TokenState {
-        seen: TokenSeen {
-            name: name(&info),
-            slot: slot.id(),
-            reader: slot_info.slot_description().trim_end_matches([' ', '\0']).to_owned(),
-            login_required: info.login_required(),
-            protected_path: info.protected_authentication_path(),
-            pin_initialized: info.user_pin_initialized(),
-            tries: tries(&info),
-            device: slot_info.removable_device() || slot_info.hardware_slot(),
-            logged_in: false,
-            keys,
-        },
+        seen: seen(slot, &info, &slot_info, false, keys),
         initialized: info.token_initialized(),
         objects,
         unreadable,
