@@ -75,23 +75,32 @@ impl Description {
             listener: None,
         };
         let Some(judgement) = judgement.filter(|_| policy.looks_closer()) else { return description };
-        let facts = connection.facts(question, judgement).await;
+        let interests = policy.interests();
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         description.key = Named::of(identity);
-        description.hosts = facts.target.as_ref().map(names).unwrap_or_default();
-        description.via = facts.hops.first().map(names).unwrap_or_default();
+        if interests.hosts {
+            let route = connection.route(question, judgement).await;
+            description.hosts = route.target.as_ref().map(names).unwrap_or_default();
+            description.via = route.hops.first().map(names).unwrap_or_default();
+        }
         description.user = payload.login().map(|login| text(login.user));
         description.namespace = match payload {
             Payload::SshSig { namespace } => Some(text(namespace)),
             _ => None,
         };
-        description.listener = facts.label.map(|label| label.to_string());
-        if let (Ok(process), Ok(asker)) = (connection.process_here(), facts.asker) {
+        description.listener = connection.listener().label.as_ref().map(|label| label.to_string());
+        if !(interests.program || interests.parents) {
+            return description;
+        }
+        if let Ok(process) = connection.process_here() {
             let path = process.executable.as_ref().map(|executable| text(executable.path.as_os_str().as_bytes()));
-            let arguments = asker.arguments.iter().map(|argument| text(argument.as_bytes())).collect();
+            let arguments = process.arguments.iter().flatten().map(|argument| text(argument.as_bytes())).collect();
             description.program = path.ok().map(|path| (path, arguments));
-            let above = asker.ancestors.iter().filter_map(|ancestor| ancestor.executable.as_ref());
-            description.parents = above.map(|path| text(path.as_os_str().as_bytes())).collect();
+            if interests.parents {
+                let above = process.ancestors();
+                let above = above.iter().filter_map(|ancestor| ancestor.executable.as_ref());
+                description.parents = above.map(|path| text(path.as_os_str().as_bytes())).collect();
+            }
         }
         description
     }

@@ -31,12 +31,11 @@ impl LogFile {
 
     /// Appends whole lines, all or none of them.
     pub(crate) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
-        let mut file = self.current()?;
-        if file.metadata()?.len() >= self.limit {
+        let (mut file, mut before) = self.current()?;
+        if before >= self.limit {
             self.set_aside()?;
-            file = self.current()?;
+            (file, before) = self.current()?;
         }
-        let before = file.metadata()?.len();
         let written = file.write_all(lines);
         if written.is_err() {
             // A line cut off by a full disk would spoil the next one.
@@ -47,8 +46,8 @@ impl LogFile {
         written.and(released.map_err(io::Error::from))
     }
 
-    /// The file that is at the path now, locked.
-    fn current(&mut self) -> io::Result<File> {
+    /// The file that is at the path now, locked, and how long it is: octets.
+    fn current(&mut self) -> io::Result<(File, u64)> {
         loop {
             let file = match self.open.take() {
                 Some(file) => file,
@@ -57,7 +56,9 @@ impl LogFile {
             flock(&file, FlockOperation::LockExclusive)?;
             let ours = file.metadata()?;
             match fs::metadata(&self.path) {
-                Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => return Ok(file),
+                Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
+                    return Ok((file, ours.len()));
+                }
                 // Somebody has set it aside or removed it; closing it gives up its lock.
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}

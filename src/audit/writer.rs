@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -13,7 +13,9 @@ use super::journal::Journal;
 use super::record::{Event, Outcome, Record};
 
 /// Records that wait are written together, up to this many.
-const MOST_AT_ONCE: usize = 64;
+const MOST_AT_ONCE: usize = 1024;
+/// A record that comes sooner than this after the last ones were written waits for others, for writing costs more than signing.
+const GATHERING: Duration = Duration::from_millis(10);
 
 /// What the thread is told.
 pub(super) enum Message {
@@ -35,11 +37,13 @@ pub(super) struct Writer {
     overflow: Arc<AtomicU64>,
     failing: bool,
     flood: Flood,
+    /// When something was written last.
+    wrote: Option<Instant>,
 }
 
 impl Writer {
     pub(super) fn new(file: LogFile, journal: Option<Journal>, overflow: Arc<AtomicU64>) -> Self {
-        Self { file, journal, lost: 0, overflow, failing: false, flood: Flood::default() }
+        Self { file, journal, lost: 0, overflow, failing: false, flood: Flood::default(), wrote: None }
     }
 
     /// Writes until told to end, or until nobody is left who could tell.
@@ -50,6 +54,9 @@ impl Writer {
                 Some(wait) => messages.recv_timeout(wait),
             };
             let mut is_last = matches!(first, Err(RecvTimeoutError::Disconnected));
+            if let Ok(Message::Write(_, None)) = first {
+                self.gather();
+            }
             let (mut records, mut waiting, mut probes, mut end) = (Vec::new(), Vec::new(), Vec::new(), None);
             for message in first.into_iter().chain(messages.try_iter()).take(MOST_AT_ONCE) {
                 match message {
@@ -84,6 +91,12 @@ impl Writer {
         }
     }
 
+    /// Lets further records come, if some were written just now.
+    fn gather(&self) {
+        let since = self.wrote.map_or(GATHERING, |wrote| wrote.elapsed());
+        std::thread::sleep(GATHERING.saturating_sub(since));
+    }
+
     fn write(&mut self, records: &[Record]) -> bool {
         let mut text = String::new();
         self.lost = self.lost.saturating_add(self.overflow.swap(0, Ordering::Relaxed));
@@ -101,7 +114,9 @@ impl Writer {
         let lines: Vec<String> = records.iter().map(line).collect();
         lines.iter().for_each(|line| text += line);
         self.tell_journal(records, &lines);
-        match self.file.append(text.as_bytes()) {
+        let written = self.file.append(text.as_bytes());
+        self.wrote = Some(Instant::now());
+        match written {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the audit log is written again; {} records are missing", self.lost);

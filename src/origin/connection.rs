@@ -6,7 +6,7 @@
 pub(super) mod gather;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::Unknown;
 use super::binds::{BindClaim, BindFault, Binds};
@@ -16,7 +16,7 @@ use super::evidence::{Kind, Program, Request};
 use super::hosts::Hosts;
 use super::ledger::{Ledger, Place, Socket};
 use super::live::{Live, View};
-use super::peer::{Peer, Process};
+use super::peer::{Lifeline, Peer, Process};
 use super::proc::{Executable, FileId, Namespaces, ProcDir};
 use super::server;
 use super::setup::{Asked, Configs};
@@ -61,6 +61,8 @@ pub struct Connection {
     has_open_judgement: bool,
     program: Option<Result<(Program, Arc<TrustedFile>), Unknown>>,
     config: Option<Result<Arc<Asked>, Unknown>>,
+    /// Whether the peer's program is the one at its path; found out when a request first hangs on it.
+    here: OnceLock<Result<Lifeline, Unknown>>,
 }
 
 impl Assessor {
@@ -107,6 +109,7 @@ impl Assessor {
             has_open_judgement: false,
             program: None,
             config: None,
+            here: OnceLock::new(),
         }
     }
 
@@ -131,6 +134,7 @@ impl Assessor {
             has_open_judgement: false,
             program: None,
             config: None,
+            here: OnceLock::new(),
         }
     }
 
@@ -243,16 +247,25 @@ impl Connection {
     /// # Errors
     /// It is not, or may not be looked at.
     pub fn process_here(&self) -> Result<&Process, Unknown> {
+        let process = self.peer.process.as_ref().map_err(Clone::clone)?;
+        let lifeline = self.here.get_or_init(|| self.look_here(process)).as_ref().map_err(Clone::clone)?;
+        match lifeline.has_ended() {
+            false => Ok(process),
+            true => Err(Unknown::new("the process that connected has ended")),
+        }
+    }
+
+    fn look_here(&self, process: &Process) -> Result<Lifeline, Unknown> {
         if self.peer.user != Some(self.assessor.user) {
             return Err(Unknown::new("it runs as another user"));
         }
-        let process = self.peer.process.as_ref().map_err(Clone::clone)?;
         let executable = process.executable.as_ref().map_err(Clone::clone)?;
         let here = rustix::fs::stat(&executable.path).ok().map(|stat| FileId::of(&stat));
+        let lifeline = process.lifeline()?;
         let (theirs, ours) = (process.namespaces()?, self.assessor.namespaces.clone()?);
         // Not the mount namespace: a service may have one of its own, and sees the same files for all that.
         match (theirs.user, theirs.pid) == (ours.user, ours.pid) && here == Some(executable.file) {
-            true => Ok(process),
+            true => Ok(lifeline),
             false => Err(Unknown::new("it runs in a container or another namespace, or its program was replaced")),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Unknown;
 use super::effective_config::EffectiveConfig;
-use super::peer::Environment;
+use super::environment::Environment;
 use super::run::run;
 use super::ssh_argv::SshCommand;
 use super::trust::TrustedFile;

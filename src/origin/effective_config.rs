@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Unknown;
+use super::environment::Environment;
 use super::known_hosts::HostName;
-use super::peer::Environment;
 
 /// The configuration of one `ssh` for one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -38,6 +38,15 @@ pub struct Facts {
     pub target: Option<Hop>,
 }
 
+/// The hosts that a request comes through and leads to: [`Facts::hops`] and [`Facts::target`].
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// See [`Facts::hops`].
+    pub hops: Vec<Hop>,
+    /// See [`Facts::target`].
+    pub target: Option<Hop>,
+}
+
 /// How far something can be relied on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certainty {
@@ -91,7 +100,7 @@ pub struct Asker {
     pub ancestors: Vec<Ancestor>,
     /// Its terminal.
     pub terminal: Option<Terminal>,
-    /// What its environment tells of where its user sits ([`WANTED_VARIABLES`](super::peer::WANTED_VARIABLES)).
+    /// What its environment tells of where its user sits ([`WANTED_VARIABLES`](super::environment::WANTED_VARIABLES)).
     pub surroundings: Vec<(&'static str, OsString)>,
 }
 
@@ -109,7 +118,7 @@ impl Asker {
         }
     }
 
-    /// The value of one of [`WANTED_VARIABLES`](super::peer::WANTED_VARIABLES).
+    /// The value of one of [`WANTED_VARIABLES`](super::environment::WANTED_VARIABLES).
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&OsStr> {
         self.surroundings.iter().find(|(own, _)| *own == name).map(|(_, value)| value.as_os_str())
@@ -145,6 +154,17 @@ impl Host {
 impl Connection {
     /// What a person may be told of this connection and of a request on it that has been judged.
     pub async fn facts(&self, request: &Request, judgement: &Judgement) -> Facts {
+        let Route { hops, target } = self.route(request, judgement).await;
+        Facts {
+            label: self.listener().label.clone(),
+            asker: self.peer().process.as_ref().map(Asker::of).map_err(Clone::clone),
+            hops,
+            target,
+        }
+    }
+
+    /// The hosts that a request which has been judged comes through and leads to.
+    pub async fn route(&self, request: &Request, judgement: &Judgement) -> Route {
         let target = match destination(&self.evidence(request), judgement.origin) {
             Destination::Enforced(key) | Destination::Vouched(key) => Some((key.to_vec(), Certainty::Proved)),
             Destination::Unknown => None,
@@ -168,12 +188,7 @@ impl Connection {
             }
             None => None,
         };
-        Facts {
-            label: self.listener().label.clone(),
-            asker: self.peer().process.as_ref().map(Asker::of).map_err(Clone::clone),
-            hops,
-            target,
-        }
+        Route { hops, target }
     }
 
     /// What is known of the host that has this key.

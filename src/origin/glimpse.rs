@@ -5,7 +5,8 @@
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
-use super::peer::{Environment, ProcessId, terminal_name};
+use super::environment::Environment;
+use super::peer::{ProcessId, terminal_name};
 use super::proc::{ProcDir, Stat};
 
 /// A terminal whose foreground job a process belongs to.

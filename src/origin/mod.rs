@@ -10,6 +10,7 @@ pub mod classify;
 pub mod connection;
 pub mod destination;
 pub mod effective_config;
+pub mod environment;
 pub mod evidence;
 pub mod facts;
 pub mod glimpse;

@@ -3,40 +3,23 @@
 //! What a decision always needs is read when the connection is accepted, because the peer may be gone a moment later;
 //! the rest is read when asked for, of the process that has the same number and started at the same moment.
 
-use std::ffi::{OsStr, OsString};
-use std::fmt;
-use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use super::Unknown;
+use super::environment::Environment;
 use super::evidence::Phase;
 use super::proc::{Executable, Namespaces, ProcDir, Stat};
 
 /// More ancestors than this are not named.
 const MOST_ANCESTORS: usize = 16;
-
-/// Variables of a peer's environment that tell where its user sits; everything else in an environment is nobody's business.
-pub const WANTED_VARIABLES: [&str; 14] = [
-    "DBUS_SESSION_BUS_ADDRESS",
-    "DISPLAY",
-    "HOME",
-    "SSH_AUTH_SOCK",
-    "SSH_CONNECTION",
-    "SSH_TTY",
-    "STY",
-    "TERM",
-    "TMUX",
-    "USER",
-    "WAYLAND_DISPLAY",
-    "XAUTHORITY",
-    "XDG_RUNTIME_DIR",
-    "XDG_SESSION_ID",
-];
 
 /// Who connected.
 #[derive(Debug)]
@@ -95,6 +78,16 @@ impl ProcessId {
     }
 }
 
+/// Tells whether a process still runs, at the price of a descriptor.
+#[derive(Debug)]
+pub(super) struct Lifeline(OwnedFd);
+
+impl Lifeline {
+    pub(super) fn has_ended(&self) -> bool {
+        has_ended(&self.0)
+    }
+}
+
 /// A process further up, for prompts and logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ancestor {
@@ -114,10 +107,6 @@ pub struct Terminal {
     /// Whether the process is in the terminal's foreground group.
     pub foreground: bool,
 }
-
-/// Environment of a process. Holds whatever secrets the user keeps there, so it is never printed.
-#[derive(Clone, Default)]
-pub struct Environment(Vec<(OsString, OsString)>);
 
 impl Peer {
     /// The process, where it is known.
@@ -144,7 +133,7 @@ impl Peer {
 }
 
 impl Process {
-    fn pin(pid: i32, pidfd: std::io::Result<std::os::fd::OwnedFd>) -> Result<Self, Unknown> {
+    fn pin(pid: i32, pidfd: std::io::Result<OwnedFd>) -> Result<Self, Unknown> {
         if pid <= 0 {
             return Err(Unknown::new("the process that connected is in a process namespace out of our sight"));
         }
@@ -219,6 +208,18 @@ impl Process {
         self.id.look().map(|(_, stat)| stat)
     }
 
+    /// What tells from now on whether the process still runs.
+    ///
+    /// # Errors
+    /// It has ended, or the kernel does not give it.
+    pub(super) fn lifeline(&self) -> Result<Lifeline, Unknown> {
+        let gone = |error| Unknown::new(format!("the process that connected cannot be watched: {error}"));
+        let pid = Pid::from_raw(self.id.pid).ok_or_else(|| gone(Errno::SRCH))?;
+        let lifeline = Lifeline(pidfd_open(pid, PidfdFlags::empty()).map_err(gone)?);
+        // It was opened by number. If our process lives now, the number cannot have been anybody else's in between.
+        self.stat_now().map(|_| lifeline)
+    }
+
     /// The namespaces the process is in.
     ///
     /// # Errors
@@ -288,71 +289,6 @@ impl Process {
             foreground: self.stat.foreground_group == self.stat.group,
         })
     }
-}
-
-impl Environment {
-    pub(super) fn parse(strings: Vec<OsString>) -> Self {
-        let split = |string: OsString| {
-            let octets = string.as_bytes();
-            let equals = octets.iter().position(|octet| *octet == b'=')?;
-            let (name, value) = octets.split_at_checked(equals)?;
-            Some((OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value.get(1..)?).to_owned()))
-        };
-        Self(strings.into_iter().filter_map(split).collect())
-    }
-
-    /// Our own.
-    pub(crate) fn own() -> Self {
-        Self(std::env::vars_os().collect())
-    }
-
-    #[cfg(test)]
-    pub(crate) fn of(variables: &[(&str, &str)]) -> Self {
-        Self(variables.iter().map(|(name, value)| (name.into(), value.into())).collect())
-    }
-
-    /// The value of one variable; of several with one name the first, as `getenv` has it.
-    #[must_use]
-    pub fn value(&self, name: &str) -> Option<&OsStr> {
-        self.0.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_os_str())
-    }
-
-    /// What of it may be kept and shown: the variables in [`WANTED_VARIABLES`].
-    #[must_use]
-    pub fn wanted(&self) -> Vec<(&'static str, &OsStr)> {
-        let value = |name| self.value(name).map(|value| (name, value));
-        WANTED_VARIABLES.into_iter().filter_map(value).collect()
-    }
-
-    /// All variables but those that change how programs are loaded.
-    pub(crate) fn without_loader(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
-        self.0
-            .iter()
-            .filter(|(name, _)| !loader_obeys(name.as_bytes()))
-            .map(|(name, value)| (name.as_os_str(), value.as_os_str()))
-    }
-}
-
-/// Shows how much there is and nothing of it.
-impl fmt::Debug for Environment {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Environment({} variables)", self.0.len())
-    }
-}
-
-/// The variables that the C library itself ignores in set-user-ID programs because they change what code runs: ld.so(8).
-fn loader_obeys(name: &[u8]) -> bool {
-    const OTHERS: [&[u8]; 8] = [
-        b"GCONV_PATH",
-        b"GETCONF_DIR",
-        b"HOSTALIASES",
-        b"LOCPATH",
-        b"NLSPATH",
-        b"RES_OPTIONS",
-        b"RESOLV_HOST_CONF",
-        b"TZDIR",
-    ];
-    name.starts_with(b"LD_") || name.starts_with(b"GLIBC_") || name.starts_with(b"MALLOC_") || OTHERS.contains(&name)
 }
 
 /// A pidfd becomes readable when its process ends: pidfd_open(2).

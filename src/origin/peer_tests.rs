@@ -1,3 +1,4 @@
+use std::ffi::OsStr;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command};
 use std::time::Instant;
@@ -52,8 +53,7 @@ fn without_a_peer_pidfd_the_start_time_stands_in() {
 fn a_number_that_went_to_another_process_is_not_taken_for_the_peer() {
     // The kernel names ourselves, but the peer's descriptor is of a process that has ended: so the number was given away.
     let mut child = Command::new("sleep").arg("600").spawn().expect("sleep");
-    let pidfd =
-        rustix::process::pidfd_open(rustix::process::Pid::from_child(&child), rustix::process::PidfdFlags::empty());
+    let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
     end(&mut child);
     let own = i32::try_from(std::process::id()).expect("pid");
     let outcome = Process::pin(own, pidfd.map_err(Into::into));

@@ -16,6 +16,10 @@ use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, openat, readlinkat, statat};
 
 use super::Unknown;
 
+/// The state of a process fits in here, 52 numbers and a short name: octets.
+const LARGEST_STATE: usize = 2048;
+/// What is expected of arguments, for reading most of them at once: octets.
+const USUAL_TEXT: usize = 4096;
 /// Arguments and environments larger than this are not read: octets.
 const LARGEST_TEXT: u64 = 512 * 1024;
 /// Socket tables larger than this are not read: octets.
@@ -83,18 +87,14 @@ impl Stat {
     fn parse(text: &str) -> Option<Self> {
         // The program's name comes first, in parentheses, and may itself hold parentheses and spaces.
         let (_, rest) = text.rsplit_once(')')?;
-        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
-        let number = |index: usize| fields.get(index)?.parse::<i32>().ok();
-        Some(Self {
-            state: fields.first()?.chars().next()?,
-            parent: number(1)?,
-            group: number(2)?,
-            session: number(3)?,
-            terminal: number(4)?,
-            foreground_group: number(5)?,
-            flags: fields.get(6)?.parse().ok()?,
-            start: fields.get(19)?.parse().ok()?,
-        })
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let mut number = || fields.next()?.parse::<i32>().ok();
+        let (parent, group, session) = (number()?, number()?, number()?);
+        let (terminal, foreground_group) = (number()?, number()?);
+        let flags = fields.next()?.parse().ok()?;
+        let start = fields.nth(12)?.parse().ok()?;
+        Some(Self { state, parent, group, session, terminal, foreground_group, flags, start })
     }
 }
 
@@ -133,8 +133,11 @@ impl ProcDir {
 
     /// Reads the process's state; fails when it has gone or has ended and only waits to be collected.
     pub(crate) fn stat(&self) -> Result<Stat, Unknown> {
-        let text = self.read("stat", 4096)?;
-        let stat = Stat::parse(&String::from_utf8_lossy(&text))
+        let mut text = [0; LARGEST_STATE];
+        // The kernel makes it up at the first read, and gives all of it if there is room.
+        let length = rustix::io::read(self.file("stat")?, &mut text)
+            .map_err(|error| Unknown::new(format!("cannot read the process's stat: {error}")))?;
+        let stat = Stat::parse(&String::from_utf8_lossy(&text[..length]))
             .ok_or_else(|| Unknown::new("the kernel's process state is not in its documented form"))?;
         match stat.state {
             'Z' | 'X' | 'x' => Err(Unknown::new("the process has ended")),
@@ -234,7 +237,7 @@ impl ProcDir {
     }
 
     fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, Unknown> {
-        let mut octets = Vec::new();
+        let mut octets = Vec::with_capacity(USUAL_TEXT);
         self.file(name)?
             .take(limit + 1)
             .read_to_end(&mut octets)

@@ -10,8 +10,9 @@ use rustix::fs::stat;
 
 use super::Unknown;
 use super::effective_config::{EffectiveConfig, RemoteTarget};
+use super::environment::Environment;
 use super::evidence::Setup;
-use super::peer::{Environment, Process, ProcessId};
+use super::peer::{Process, ProcessId};
 use super::proc::FileId;
 
 /// The processes whose configuration is kept.

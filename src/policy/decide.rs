@@ -156,13 +156,6 @@ impl Policy {
         self.keys.iter().find(|section| section.name.is_some() && section.key.matches(key))?.name.as_deref()
     }
 
-    /// Whether any rule looks at more than the class of the origin and the kind of the payload; if not, nobody needs to gather it.
-    #[must_use]
-    pub fn looks_closer(&self) -> bool {
-        !(self.processes.is_empty() && self.keys.is_empty() && self.rules.is_empty() && self.defaults.is_empty())
-            || self.administrator != Administrator::Rules(Vec::new())
-    }
-
     /// All rules but the preset's.
     pub fn written_rules(&self) -> impl Iterator<Item = &Rule> {
         let administrators = match &self.administrator {
