@@ -1,6 +1,7 @@
 //! `hardkey prompts`: questions that are answered in any terminal of the user.
 
 mod attacks;
+mod modules;
 
 use std::time::{Duration, Instant};
 
@@ -83,9 +84,12 @@ fn a_question_is_answered_in_another_terminal() {
 
 /// How many questions wait, by `hardkey prompts --json`.
 fn waiting(agent: &Agent) -> usize {
+    listed(agent).len()
+}
+
+fn listed(agent: &Agent) -> Vec<serde_json::Value> {
     let listed = agent.command("hardkey").args(["prompts", "--json"]).run().succeeds().stdout;
-    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
-    listed.as_array().expect("a list").len()
+    serde_json::from_str(&listed).expect("a list in JSON")
 }
 
 #[test]
