@@ -15,10 +15,8 @@ fn shell(script: &str) -> (Child, Process) {
 }
 
 fn end(mut child: Child, process: &Process) {
-    drop(rustix::process::kill_process(
-        rustix::process::Pid::from_raw(process.id.pid).expect("a pid"),
-        rustix::process::Signal::KILL,
-    ));
+    let pid = rustix::process::Pid::from_raw(process.id.pid).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
     child.kill().expect("kill");
     child.wait().expect("wait");
 }

@@ -146,7 +146,7 @@ impl Case<'_> {
                 lines.push(Line::needed(format!("login {} at {}", quoted(login.user), self.place())));
                 // A host without a name is known by its key alone, so that is never left out.
                 if let Some(host) = self.target().map(|target| &target.host).filter(|host| host.names.is_empty()) {
-                    lines.push(Line::needed(format!("      whose key is {}", host.fingerprint)));
+                    lines.push(Line::needed(format!("      whose host key is {}", host.fingerprint)));
                 }
                 if let Some(claimed) = self.facts.target.as_ref().filter(|_| self.target().is_none()) {
                     lines.push(Line::spare(1, format!("      (claimed: {})", host(&claimed.host))));
