@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use zeroize::Zeroizing;
@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use crate::agent::Providers;
 use crate::agent::command::specs;
 use crate::agent::inventory::{Entry, Inventory};
+use crate::agent::socket::AgentSocket;
 use crate::backend::BoxFuture;
 use crate::backend::middleware::TouchNotice;
 use crate::backend::pin::{Pin, PinError, PinPrompt, PinQuestion, PinSource};
@@ -37,12 +38,37 @@ pub(super) fn inventory(config: Option<&Path>) -> Result<Inventory, String> {
     }
 }
 
-/// What the agent that `SSH_AUTH_SOCK` names answers to an extension of our own with this content.
+/// An agent that has answered.
+pub(super) struct Found {
+    pub(super) socket: PathBuf,
+    pub(super) line: Line,
+    pub(super) answer: Vec<u8>,
+}
+
+/// The agent that `SSH_AUTH_SOCK` names, else the one at the user's fixed place: whoever logs in from elsewhere may have none of this machine in the
+/// environment, or one that is forwarded. With its answer to an extension of our own with this content.
+///
+/// # Errors
+/// A text for the user: what the first of them said, or that there is none.
+pub(super) fn find_running(extension: &str, content: &[u8]) -> Result<Found, String> {
+    let named = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from);
+    let fixed = AgentSocket::running_at_well_known().map(|(path, _)| path);
+    let mut refusal = None;
+    for socket in named.into_iter().chain(fixed) {
+        let answer = Line::open(&socket).and_then(|line| Ok((line.ask(extension, content)?, line)));
+        match answer {
+            Ok((answer, line)) => return Ok(Found { socket, line, answer }),
+            Err(silence) => drop(refusal.get_or_insert_with(|| silence.at(&socket))),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| {
+        "there is no agent to ask: SSH_AUTH_SOCK is not set, and none listens at the usual place; start one with hardkey agent".to_owned()
+    }))
+}
+
+/// What the running agent answers; see [`find_running`].
 pub(super) fn ask_running(extension: &str, content: &[u8]) -> Result<Vec<u8>, String> {
-    let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
-    let socket = socket.ok_or("SSH_AUTH_SOCK is not set, so there is no agent to ask; start one with hardkey agent")?;
-    let socket = Path::new(&socket);
-    ask(socket, extension, content).map_err(|silence| silence.at(socket))
+    find_running(extension, content).map(|found| found.answer)
 }
 
 /// Has the running agent forget PINs and end logins.
@@ -61,7 +87,7 @@ pub(super) fn tokens_changed() -> Result<(), String> {
     ask_running(TOKENS_CHANGED, &[]).map(drop)
 }
 
-/// The keys of the agent that `SSH_AUTH_SOCK` names; `None` when nothing or something else is there.
+/// The keys of the running agent; `None` when nothing or something else is there.
 pub(super) fn of_agent() -> Option<Vec<Entry>> {
     serde_json::from_slice::<Inventory>(&ask_running(INVENTORY, &[]).ok()?).ok().map(|inventory| inventory.keys)
 }

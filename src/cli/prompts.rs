@@ -10,8 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-use super::client::{Line, Silence};
-use crate::agent::socket::AgentSocket;
+use super::client::{self, Found, Line, Silence};
 use crate::consent::Kind;
 use crate::consent::board::{Question, Showing};
 use crate::consent::viewer::Terminal;
@@ -64,25 +63,10 @@ struct Agent {
 }
 
 impl Agent {
-    /// The agent that `SSH_AUTH_SOCK` names, else the one at the user's fixed place: whoever logs in from elsewhere may have none of this machine in the
-    /// environment, or one that is forwarded. With its answer.
+    /// The running agent, with its answer.
     fn find<T: DeserializeOwned>(request: &Prompts) -> Result<(Self, T), String> {
-        let named = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty()).map(PathBuf::from);
-        let fixed = AgentSocket::running_at_well_known().map(|(path, _)| path);
-        let mut refusal = None;
-        for socket in named.into_iter().chain(fixed) {
-            let answer = Line::open(&socket).and_then(|line| Ok((line.ask(NAME, &request.encode())?, line)));
-            match answer {
-                Ok((answer, line)) => {
-                    let answer = parse(&answer)?;
-                    return Ok((Self { socket, line }, answer));
-                }
-                Err(silence) => drop(refusal.get_or_insert_with(|| silence.at(&socket))),
-            }
-        }
-        Err(refusal.unwrap_or_else(|| {
-            "there is no agent to ask: SSH_AUTH_SOCK is not set, and none listens at the usual place; start one with hardkey agent".to_owned()
-        }))
+        let Found { socket, line, answer } = client::find_running(NAME, &request.encode())?;
+        Ok((Self { socket, line }, parse(&answer)?))
     }
 
     fn ask<T: DeserializeOwned>(&self, request: &Prompts) -> Result<T, String> {
@@ -148,6 +132,7 @@ async fn attend() -> Result<ExitCode, String> {
         let showing = news.borrow_and_update().clone();
         // What has just been answered is still to be taken away by the agent.
         let question = showing.question.as_ref().filter(|question| question.number != answered);
+        let following = news.clone();
         let event = tokio::select! {
             biased;
             _ = interrupt.recv() => Event::End,
@@ -156,7 +141,7 @@ async fn attend() -> Result<ExitCode, String> {
             _ = stop.recv() => Event::Stop,
             error = &mut ended => return Err(error.unwrap_or_else(|_| "the agent is not followed any more".to_owned())),
             _ = news.wait_for(|next| is_news(next, &showing)) => Event::News,
-            answer = ask(&terminal, question, &showing) => answer?,
+            answer = ask(&terminal, question, &showing, following) => answer?,
         };
         match event {
             Event::News => {}
@@ -192,9 +177,14 @@ fn is_news(next: &Showing, showing: &Showing) -> bool {
 }
 
 /// Asks the question, else shows the latest notice.
-async fn ask(terminal: &Terminal, question: Option<&Question>, showing: &Showing) -> Result<Event, String> {
+async fn ask(
+    terminal: &Terminal,
+    question: Option<&Question>,
+    showing: &Showing,
+    news: watch::Receiver<Showing>,
+) -> Result<Event, String> {
     if let Some(question) = question {
-        let answer = terminal.ask(question, showing.more).await?;
+        let answer = terminal.ask(question, news).await?;
         return Ok(Event::Answered(question.number, answer));
     }
     let _shown = showing.notices.last().and_then(|notice| terminal.notice(notice));

@@ -161,7 +161,7 @@ impl Front {
             Self::Askpass(askpass) => askpass.confirm(&view.text_without_offer()).await,
             Self::Pinentry(pinentry) => pinentry.confirm(view, time).await,
             Self::Notification(bus) => Daemon::find(bus).await?.confirm(view).await,
-            Self::Terminal(tty) => terminal::confirm(tty, view).await,
+            Self::Terminal(tty) => terminal::confirm(tty, view, None).await,
         }
     }
 
@@ -171,7 +171,7 @@ impl Front {
             Self::Askpass(askpass) => askpass.secret(text).await,
             Self::Pinentry(pinentry) => pinentry.secret(text, time).await,
             Self::Notification(_) => Err(Broken("a notification cannot ask for a PIN".to_owned())),
-            Self::Terminal(tty) => terminal::secret(tty, text).await,
+            Self::Terminal(tty) => terminal::secret(tty, text, None).await,
         }
     }
 }

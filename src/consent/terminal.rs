@@ -14,9 +14,11 @@ use rustix::termios::{
     LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize, tcsetattr,
 };
 use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use zeroize::Zeroizing;
 
+use super::board::Showing;
 use super::dialog::Allowed;
 use super::seat::Tty;
 use super::view::{ARMED_AFTER, Broken, Reply, View};
@@ -37,8 +39,12 @@ struct Screen<'a> {
     is_open: bool,
 }
 
-/// Asks for a yes or no in whole words. What is typed before the question has stood for a moment is thrown away.
-pub(super) async fn confirm(tty: &Tty, view: &View) -> Result<(Reply, Instant), Broken> {
+/// What tells how many questions wait.
+pub(super) type News = watch::Receiver<Showing>;
+
+/// Asks for a yes or no in whole words. What is typed before the question has stood for a moment is thrown away. With `news`, it is told how many
+/// questions wait.
+pub(super) async fn confirm(tty: &Tty, view: &View, news: Option<News>) -> Result<(Reply, Instant), Broken> {
     let mut screen = Screen::open(&tty.place, true)?;
     let shown = Instant::now();
     screen.write(&format!("\n{}\n", view.text))?;
@@ -50,8 +56,14 @@ pub(super) async fn confirm(tty: &Tty, view: &View) -> Result<(Reply, Instant), 
     if view.can_mute {
         words.push("\"mute\" to deny, and the next too".to_owned());
     }
-    screen.write(&format!("hardkey: type {}; Enter denies: ", words.join(", ")))?;
-    let line = screen.line().await?;
+    let words = words.join(", ");
+    let line = match news {
+        None => screen.ask(&format!("hardkey: type {words}; Enter denies: "), None).await?,
+        Some(_) => {
+            screen.write(&format!("hardkey: type {words}\n"))?;
+            screen.ask("Enter denies: ", news).await?
+        }
+    };
     let reply = match line.as_deref().map(|line| line.trim_ascii().to_ascii_lowercase()).as_deref() {
         Some(b"yes") => Reply::Allow(Allowed::Once),
         Some(b"more") if view.offer.is_some() => Reply::Allow(Allowed::AsOffered),
@@ -62,11 +74,11 @@ pub(super) async fn confirm(tty: &Tty, view: &View) -> Result<(Reply, Instant), 
     Ok((reply, shown))
 }
 
-/// Asks for a PIN, without showing it; `None` when the line is empty.
-pub(super) async fn secret(tty: &Tty, text: &str) -> Result<Option<Pin>, Broken> {
+/// Asks for a PIN, without showing it; `None` when the line is empty. For `news` see [`confirm`].
+pub(super) async fn secret(tty: &Tty, text: &str, news: Option<News>) -> Result<Option<Pin>, Broken> {
     let mut screen = Screen::open(&tty.place, false)?;
-    screen.write(&format!("\n{text}\nPIN: "))?;
-    let line = screen.line().await?;
+    screen.write(&format!("\n{text}\n"))?;
+    let line = screen.ask("PIN: ", news).await?;
     screen.write("\n")?;
     screen.answered();
     Ok(line.filter(|line| !line.is_empty()).map(|line| line.to_vec().into()))
@@ -122,6 +134,21 @@ impl<'a> Screen<'a> {
         self.file.write_all(text.as_bytes()).map_err(|error| gone(self.place, error))
     }
 
+    /// Reads a line after `prompt`, and keeps the number of questions before it up to date meanwhile.
+    async fn ask(&mut self, prompt: &str, news: Option<News>) -> Result<Option<Zeroizing<Vec<u8>>>, Broken> {
+        let Some(news) = news else {
+            self.write(prompt)?;
+            return self.line().await;
+        };
+        let count = waiting(&news.borrow());
+        self.write(&format!("{count} waiting; {prompt}"))?;
+        let place = self.place;
+        tokio::select! {
+            line = self.line() => line,
+            () = keep_count(place, news, count) => Err(left(place)),
+        }
+    }
+
     async fn throw_away_until(&mut self, moment: Instant) -> Result<(), Broken> {
         tokio::time::sleep_until(moment).await;
         tcflush(&self.file, QueueSelector::IFlush).map_err(|error| gone(self.place, error.into()))
@@ -132,21 +159,20 @@ impl<'a> Screen<'a> {
         let mut ticks = interval(LOOK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let left = || Broken(format!("{}: its foreground is another job now", self.place.path.display()));
             let next = ticks.tick();
             tokio::pin!(next);
             let mut ready = tokio::select! {
                 ready = self.watched.readable() => ready.map_err(|error| gone(self.place, error))?,
                 _ = next => {
                     if !self.place.holds() {
-                        return Err(left());
+                        return Err(left(self.place));
                     }
                     continue;
                 }
             };
             // The line may have been typed for the job that is there now.
             if !self.place.holds() {
-                return Err(left());
+                return Err(left(self.place));
             }
             let mut line = Zeroizing::new(vec![0; MAX_PIN + 2]);
             match (&self.file).read(&mut line) {
@@ -184,6 +210,35 @@ impl Drop for Screen<'_> {
             let _ = self.file.write_all(b"\nhardkey: the question was answered elsewhere or withdrawn\n");
         }
     }
+}
+
+/// Rewrites the number that the present line begins with whenever it changes, and leaves what is being typed behind it alone; ends when the
+/// terminal is gone.
+async fn keep_count(place: &Foreground, mut news: News, mut shown: String) {
+    loop {
+        let changed = news.wait_for(|showing| waiting(showing) != shown).await.map(|showing| waiting(&showing));
+        match changed {
+            Ok(count) => shown = count,
+            // The agent has ended, which is told elsewhere.
+            Err(_) => std::future::pending().await,
+        }
+        // The terminal alone knows where its cursor is: it remembers and finds the place by itself, as since the VT100.
+        let written = open(place).and_then(|mut file| {
+            file.write_all(format!("\x1b7\r{shown}\x1b8").as_bytes()).map_err(|error| gone(place, error))
+        });
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+/// How many questions wait, always as wide.
+fn waiting(showing: &Showing) -> String {
+    format!("{:>3}", showing.more + usize::from(showing.question.is_some()))
+}
+
+fn left(place: &Foreground) -> Broken {
+    Broken(format!("{}: its foreground is another job now", place.path.display()))
 }
 
 fn open(place: &Foreground) -> Result<File, Broken> {

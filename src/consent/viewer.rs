@@ -4,8 +4,9 @@
 use std::fs::File;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::sync::watch;
 
-use super::board::Question;
+use super::board::{Question, Showing};
 use super::dialog::Allowed;
 use super::front::Kind;
 use super::seat::Tty;
@@ -41,26 +42,22 @@ impl Terminal {
         Ok(Self { tty, file, before })
     }
 
-    /// Asks a question. Dropping the future takes it away.
+    /// Asks a question, and tells how many wait as long as it stands. Dropping the future takes it away.
     ///
     /// # Errors
     /// A text for the user: the terminal is gone, or another job has it.
-    pub async fn ask(&self, question: &Question, more: usize) -> Result<Answer, String> {
-        let more = match more {
-            0 => String::new(),
-            more => format!("-- the first of {} questions --\n", more + 1),
-        };
+    pub async fn ask(&self, question: &Question, news: watch::Receiver<Showing>) -> Result<Answer, String> {
         // With a bell, for who waits for questions looks elsewhere.
-        let text = format!("\u{7}{more}{}", printable(&question.text));
+        let text = format!("\u{7}{}", printable(&question.text));
         let answer = match question.kind {
             Kind::Secret => {
-                let pin = terminal::secret(&self.tty, &text).await;
+                let pin = terminal::secret(&self.tty, &text, Some(news)).await;
                 pin.map(|pin| pin.map_or(Answer::Deny, Answer::Pin))
             }
             Kind::Confirm => {
                 let offer = question.offer.as_deref().map(printable);
                 let view = View { text, offer, can_mute: question.can_mute };
-                terminal::confirm(&self.tty, &view).await.map(|(reply, _)| match reply {
+                terminal::confirm(&self.tty, &view, Some(news)).await.map(|(reply, _)| match reply {
                     Reply::Allow(Allowed::Once) => Answer::Allow,
                     Reply::Allow(Allowed::AsOffered) => Answer::AllowLonger,
                     Reply::Deny => Answer::Deny,

@@ -16,8 +16,9 @@ use super::evidence::{Kind, Program, Request};
 use super::hosts::Hosts;
 use super::ledger::{Ledger, Place, Socket};
 use super::live::{Live, View};
+use super::own::Own;
 use super::peer::{Lifeline, Peer, Process};
-use super::proc::{Executable, FileId, Namespaces, ProcDir};
+use super::proc::FileId;
 use super::server;
 use super::setup::{Asked, Configs};
 use super::trust::{Role, Trust, TrustedFile};
@@ -32,8 +33,7 @@ pub struct Assessor {
     ledger: Mutex<Ledger>,
     sockets: Vec<PathBuf>,
     user: u32,
-    own: Result<Executable, Unknown>,
-    namespaces: Result<Namespaces, Unknown>,
+    own: Result<Own, Unknown>,
 }
 
 /// Where connections arrive.
@@ -77,8 +77,7 @@ impl Assessor {
             ledger: Mutex::new(ledger),
             sockets,
             user: rustix::process::getuid().as_raw(),
-            own: ProcDir::own().and_then(|own| own.executable()),
-            namespaces: ProcDir::own().and_then(|own| own.namespaces()),
+            own: Own::look(),
         }
     }
 
@@ -145,25 +144,31 @@ impl Assessor {
     /// Whether the peer runs this very program, as the same user and where we run: then it asks for the user who started it.
     fn is_ourselves(&self, peer: &Peer) -> bool {
         let (Ok(process), Ok(own)) = (&peer.process, &self.own) else { return false };
-        let same_place = process.namespaces().ok().zip(self.namespaces.as_ref().ok());
-        peer.user == Some(self.user)
-            && same_place.is_some_and(|(theirs, ours)| theirs == *ours)
-            // By path as well, for the program may have been replaced since the agent was started.
-            && process.executable.as_ref().is_ok_and(|theirs| theirs.file == own.file || theirs.path == own.path)
+        peer.user == Some(self.user) && own.is_run_by_the_user(process)
+    }
+
+    /// The process at the other end, if it runs as the same user and among the same users and processes as we do, and no module started it.
+    fn process_here<'a>(&self, peer: &'a Peer) -> Result<&'a Process, Unknown> {
+        if peer.user != Some(self.user) {
+            return Err(Unknown::new("it runs as another user"));
+        }
+        let process = peer.process.as_ref().map_err(Clone::clone)?;
+        let (theirs, own) = (process.namespaces()?, self.own.as_ref().map_err(Clone::clone)?);
+        // Not the mount namespace: a service may have one of its own, and sees the same files for all that.
+        if (theirs.user, theirs.pid) != (own.namespaces().user, own.namespaces().pid) {
+            return Err(Unknown::new("it runs in a container or another namespace"));
+        }
+        match own.is_module_s(process) {
+            true => Err(Unknown::new("the module of a token started it")),
+            false => Ok(process),
+        }
     }
 
     /// Whether a program is trusted, and runs as the same user and among the same users and processes as we do.
     async fn recognise(&self, peer: &Peer) -> Result<(Program, Arc<TrustedFile>), Unknown> {
-        let process = peer.process.as_ref().map_err(Clone::clone)?;
-        if peer.user != Some(self.user) {
-            return Err(Unknown::new("it runs as another user"));
-        }
-        let file = self.trust.recognise(process.executable.as_ref().map_err(Clone::clone)?)?;
-        let theirs = process.namespaces()?;
-        let ours = self.namespaces.as_ref().map_err(Clone::clone)?;
-        if (theirs.user, theirs.pid) != (ours.user, ours.pid) {
-            return Err(Unknown::new("it runs in a container or another namespace"));
-        }
+        let executable = peer.process.as_ref().and_then(|process| process.executable.as_ref()).map_err(Clone::clone)?;
+        let file = self.trust.recognise(executable)?;
+        let process = self.process_here(peer)?;
         let version = match file.role() {
             Role::Ssh => Some(file.version().await?),
             Role::Server => {
@@ -242,31 +247,26 @@ impl Connection {
     }
 
     /// The process that asks, if its program is the file at its path as we see it: run by the same user, and in no container, in which a path
-    /// says nothing.
+    /// says nothing; and if no module started it, for which no rule about programs is meant.
     ///
     /// # Errors
     /// It is not, or may not be looked at.
     pub fn process_here(&self) -> Result<&Process, Unknown> {
         let process = self.peer.process.as_ref().map_err(Clone::clone)?;
-        let lifeline = self.here.get_or_init(|| self.look_here(process)).as_ref().map_err(Clone::clone)?;
+        let lifeline = self.here.get_or_init(|| self.look_here()).as_ref().map_err(Clone::clone)?;
         match lifeline.has_ended() {
             false => Ok(process),
             true => Err(Unknown::new("the process that connected has ended")),
         }
     }
 
-    fn look_here(&self, process: &Process) -> Result<Lifeline, Unknown> {
-        if self.peer.user != Some(self.assessor.user) {
-            return Err(Unknown::new("it runs as another user"));
-        }
+    fn look_here(&self) -> Result<Lifeline, Unknown> {
+        let process = self.assessor.process_here(&self.peer)?;
         let executable = process.executable.as_ref().map_err(Clone::clone)?;
         let here = rustix::fs::stat(&executable.path).ok().map(|stat| FileId::of(&stat));
-        let lifeline = process.lifeline()?;
-        let (theirs, ours) = (process.namespaces()?, self.assessor.namespaces.clone()?);
-        // Not the mount namespace: a service may have one of its own, and sees the same files for all that.
-        match (theirs.user, theirs.pid) == (ours.user, ours.pid) && here == Some(executable.file) {
-            true => Ok(lifeline),
-            false => Err(Unknown::new("it runs in a container or another namespace, or its program was replaced")),
+        match here == Some(executable.file) {
+            true => process.lifeline(),
+            false => Err(Unknown::new("its program was replaced, or lies in another namespace")),
         }
     }
 

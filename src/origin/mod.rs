@@ -20,6 +20,7 @@ mod identity_files;
 pub mod known_hosts;
 pub mod ledger;
 pub mod live;
+mod own;
 pub mod peer;
 pub mod proc;
 mod remembered;

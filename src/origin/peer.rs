@@ -16,7 +16,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 use super::Unknown;
 use super::environment::Environment;
 use super::evidence::Phase;
-use super::proc::{Executable, Namespaces, ProcDir, Stat};
+use super::proc::{Confinement, Executable, Namespaces, ProcDir, Stat};
 
 /// More ancestors than this are not named.
 const MOST_ANCESTORS: usize = 16;
@@ -226,6 +226,14 @@ impl Process {
     /// The process has ended or may not be looked into.
     pub fn namespaces(&self) -> Result<Namespaces, Unknown> {
         self.directory()?.namespaces()
+    }
+
+    /// What the process has had taken away.
+    ///
+    /// # Errors
+    /// The process has ended.
+    pub fn confinement(&self) -> Result<Confinement, Unknown> {
+        self.directory()?.confinement()
     }
 
     /// Whether the process holds a listening Unix socket now.

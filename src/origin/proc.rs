@@ -109,6 +109,32 @@ pub struct Namespaces {
     pub mount: FileId,
 }
 
+/// What a process has had taken away from it, for ever and for all that it starts: proc_pid_status(5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confinement {
+    /// No program gives it rights that it does not have: `NoNewPrivs`.
+    pub no_new_privileges: bool,
+    /// How many filters its system calls pass: `Seccomp_filters`; 0 where the kernel does not tell.
+    pub filters: u32,
+}
+
+impl Confinement {
+    /// Whether something is taken away here that is not taken away there.
+    #[must_use]
+    pub const fn is_tighter_than(self, other: Self) -> bool {
+        self.no_new_privileges && !other.no_new_privileges || self.filters > other.filters
+    }
+
+    fn parse(status: &str) -> Option<Self> {
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            line.trim().parse::<u32>().ok()
+        };
+        let no_new_privileges = number("NoNewPrivs")? != 0;
+        Some(Self { no_new_privileges, filters: number("Seccomp_filters").unwrap_or(0) })
+    }
+}
+
 /// A process's directory below `/proc`, open.
 #[derive(Debug)]
 pub struct ProcDir(OwnedFd);
@@ -176,6 +202,13 @@ impl ProcDir {
                 .map_err(|error| Unknown::new(format!("cannot tell the process's namespaces: {error}")))
         };
         Ok(Namespaces { user: id("ns/user")?, pid: id("ns/pid")?, mount: id("ns/mnt")? })
+    }
+
+    /// What the process has had taken away.
+    pub(crate) fn confinement(&self) -> Result<Confinement, Unknown> {
+        let text = self.read("status", 64 * 1024)?;
+        Confinement::parse(&String::from_utf8_lossy(&text))
+            .ok_or_else(|| Unknown::new("the kernel does not tell how the process is confined"))
     }
 
     /// The process's working directory.

@@ -98,6 +98,7 @@ fn serve(library: &mut Option<Library>, call: Call, agent: &UnixStream) -> Answe
 fn harden() -> io::Result<()> {
     // Nothing that it might run can have more rights than it has itself.
     rustix::thread::set_no_new_privs(true)?;
+    sandbox::mark();
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;

@@ -64,6 +64,12 @@ const FORBIDDEN: &[libc::c_long] = &[
 /// Families of sockets that lead out of the machine. Netlink stays: libraries for USB devices use it.
 const NETWORK: [libc::c_int; 4] = [libc::AF_INET, libc::AF_INET6, libc::AF_PACKET, libc::AF_VSOCK];
 
+/// Puts a filter that lets everything pass before this process and all that it will start, for ever: so the agent tells them from what the
+/// user starts, also where modules are not confined. Where there are no filters, their parents have to tell.
+pub(super) fn mark() {
+    drop(apply(BTreeMap::new()));
+}
+
 /// Confines this thread and those it will start, for ever.
 ///
 /// # Errors
@@ -105,7 +111,6 @@ fn confine_files(sandbox: &Sandbox) -> Result<(), landlock::RulesetError> {
 }
 
 fn filter_calls(sandbox: &Sandbox) -> Result<(), seccompiler::Error> {
-    let Ok(machine) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(()) };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = FORBIDDEN.iter().map(|call| (number(*call), Vec::new())).collect();
     if !sandbox.run {
         rules.extend([libc::SYS_execve, libc::SYS_execveat].map(|call| (number(call), Vec::new())));
@@ -119,6 +124,12 @@ fn filter_calls(sandbox: &Sandbox) -> Result<(), seccompiler::Error> {
             NETWORK.into_iter().map(family).collect::<Result<_, _>>().map_err(seccompiler::Error::Backend)?;
         rules.insert(number(libc::SYS_socket), families);
     }
+    apply(rules)
+}
+
+/// Has the kernel refuse what the rules match.
+fn apply(rules: BTreeMap<i64, Vec<SeccompRule>>) -> Result<(), seccompiler::Error> {
+    let Ok(machine) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(()) };
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter =
         SeccompFilter::new(rules, SeccompAction::Allow, refused, machine).map_err(seccompiler::Error::Backend)?;
@@ -141,7 +152,8 @@ mod tests {
 
     /// What a thread can do inside: run a program, open a network socket, write into a folder.
     fn tries(sandbox: Sandbox) -> [bool; 3] {
-        let folder = std::env::temp_dir().join(format!("hardkey-sandbox-{:?}", std::thread::current().id()));
+        let name = format!("hardkey-sandbox-{}-{:?}", std::process::id(), std::thread::current().id());
+        let folder = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&folder).expect("a folder");
         let file = folder.join("file");
         let inside = std::thread::spawn(move || {
@@ -155,6 +167,24 @@ mod tests {
         let outcome = inside.join().expect("the thread ends well");
         std::fs::remove_dir_all(&folder).expect("remove the folder");
         outcome
+    }
+
+    #[test]
+    fn a_mark_is_told_by_the_kernel_and_hinders_nothing() {
+        let filters = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").expect("status");
+            let count = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:")).expect("a count");
+            count.trim().parse::<u32>().expect("a number")
+        };
+        let inside = std::thread::spawn(move || {
+            // Which filters need of whoever is not root.
+            rustix::thread::set_no_new_privs(true).expect("no new privileges");
+            let before = filters();
+            mark();
+            assert_eq!(filters(), before + 1);
+            assert!(Command::new("/bin/true").status().is_ok_and(|status| status.success()));
+        });
+        inside.join().expect("the thread ends well");
     }
 
     #[test]

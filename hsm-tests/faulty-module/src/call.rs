@@ -14,10 +14,10 @@ use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CKR_GENERAL_ERROR};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::ledger::Ledger;
-use crate::log::{Entry, Outcome};
+use crate::log::{self, Entry, Outcome};
 use crate::rules::{Fault, FunctionRule, RuleSet, Spoil};
 use crate::watch::Watch;
-use crate::{backend, names, token_state};
+use crate::{backend, mischief, names, token_state};
 
 /// What a function needs, and so what it answers when that is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +131,14 @@ impl Call {
                     Fault::Return(value) => {
                         self.decided = Some(*value);
                         break;
+                    }
+                    Fault::Tell { socket, octets, from } => {
+                        let answer = mischief::tell(socket, octets, *from)?;
+                        self.write_fault(&format!("told:{}", log::hexadecimal(&answer)));
+                    }
+                    Fault::Run(command) => {
+                        let said = mischief::run(command)?;
+                        self.write_fault(&format!("ran:{}", log::hexadecimal(&said)));
                     }
                     Fault::Spoil(spoil) => self.spoils.push(*spoil),
                 }

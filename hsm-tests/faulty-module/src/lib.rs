@@ -31,6 +31,8 @@
 //! | `abort` | SIGABRT |
 //! | `exit [N]` | the process exits, as modules that call `exit()` make it |
 //! | `return CKR_X` | the answer, without asking the real module; `0x80000001` for a vendor's own |
+//! | `tell SOCKET OCTETS [forked\|orphaned]` | the call first sends octets (hexadecimal) to a Unix socket and waits for a whole frame in answer, which the log has as `told:OCTETS`; in the process itself, a child of it, or one whose parent has gone and that leads a session of its own |
+//! | `run COMMAND LINE` | the call first has a shell run the rest of the line; the log has what it printed, as `ran:OCTETS` |
 //! | `garbage` | after success, the lowest bit of the last byte written is flipped |
 //! | `length -1`, `+4`, `0`, `unavailable` | after success, another length is claimed: less, more, absolute, or `CK_UNAVAILABLE_INFORMATION` |
 //!
@@ -88,6 +90,7 @@ mod call;
 mod control;
 mod ledger;
 mod log;
+mod mischief;
 mod module;
 mod names;
 mod rules;

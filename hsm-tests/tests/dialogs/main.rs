@@ -8,6 +8,7 @@ mod muted;
 mod relays;
 mod screens;
 mod tokens;
+mod tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};

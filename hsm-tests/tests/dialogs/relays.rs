@@ -7,7 +7,7 @@ use hsm_tests::{Client, stock_cannot, sudo_by_agent};
 use super::lab::Lab;
 use super::shows;
 
-const WORDS: &str = "say more than the key";
+pub(super) const WORDS: &str = "say more than the key";
 const LABELLED: &str = "[[listen.extra]]\npath = \"%t/box.sock\"\nlabel = \"dev container\"\norigin = \"forwarded\"";
 
 /// Logs in by paramiko, which has the agent sign and tells it nothing.
@@ -18,7 +18,7 @@ client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
 client.connect(\"127.0.0.1\", port=int(sys.argv[1]), look_for_keys=False)'";
 
 impl Lab {
-    fn runs(&self, agent: &Path, script: &str) {
+    pub(super) fn runs(&self, agent: &Path, script: &str) {
         self.script(agent, script).run().succeeds();
     }
 

@@ -1,6 +1,7 @@
 //! `hardkey prompts`: questions that are answered in any terminal of the user.
 
 mod attacks;
+mod modules;
 
 use std::time::{Duration, Instant};
 
@@ -83,9 +84,29 @@ fn a_question_is_answered_in_another_terminal() {
 
 /// How many questions wait, by `hardkey prompts --json`.
 fn waiting(agent: &Agent) -> usize {
+    listed(agent).len()
+}
+
+fn listed(agent: &Agent) -> Vec<serde_json::Value> {
     let listed = agent.command("hardkey").args(["prompts", "--json"]).run().succeeds().stdout;
-    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
-    listed.as_array().expect("a list").len()
+    serde_json::from_str(&listed).expect("a list in JSON")
+}
+
+#[test]
+fn a_question_that_stands_tells_how_many_wait_and_leaves_what_is_typed_alone() {
+    let Some((home, agent, key)) = scene() else { return };
+    let pane = viewer(&home, &agent, "viewer");
+    let mut first = asking(&agent, &key, "first");
+    pane.shows("  1 waiting; Enter denies:");
+    pane.types(&["ye"]);
+    pane.shows("  1 waiting; Enter denies: ye");
+    let second = asking(&agent, &key, "second");
+    pane.shows("  2 waiting; Enter denies: ye");
+    kill(second.pid());
+    let screen = pane.shows("  1 waiting; Enter denies: ye");
+    assert_eq!(screen.matches("Allow use of key").count(), 1, "it was asked anew: {screen}");
+    pane.types(&["s", "Enter"]);
+    assert!(first.ends(SOON).success(), "{}\n{}", pane.screen(), agent.log());
 }
 
 #[test]
@@ -268,5 +289,29 @@ fn whoever_logs_in_from_elsewhere_finds_the_agent_of_this_machine() {
         pane.types(&["yes", "Enter"]);
         assert!(asking.ends(SOON).success(), "{}\n{}", pane.screen(), agent.log());
         pane.close();
+    }
+}
+
+#[test]
+fn whatever_is_asked_of_the_agent_finds_it_at_its_usual_place() {
+    if stock_cannot(COMMAND) {
+        return;
+    }
+    let home = Home::new();
+    for folder in ["run/hardkey", "hardkey", "log/hardkey"] {
+        home.directory(folder);
+    }
+    let commands: [&[&str]; 4] = [&["approvals"], &["explain"], &["release"], &["prompts", "--list"]];
+    let run =
+        |arguments: &[&str], named: &str| home.command("hardkey").args(arguments).env("SSH_AUTH_SOCK", named).run();
+    for arguments in commands {
+        let nobody = run(arguments, "").fails();
+        assert!(nobody.stderr.contains("none listens at the usual place"), "{}", nobody.report());
+    }
+    let _agent = bare(&home).named("hardkey/agent").start();
+    for arguments in commands {
+        for named in ["", "/nonexistent/agent.sock"] {
+            run(arguments, named).succeeds();
+        }
     }
 }

@@ -144,6 +144,10 @@ impl Case<'_> {
         match self.payload {
             Payload::BoundLogin { login, .. } | Payload::Login(login) => {
                 lines.push(Line::needed(format!("login {} at {}", quoted(login.user), self.place())));
+                // A host without a name is known by its key alone, so that is never left out.
+                if let Some(host) = self.target().map(|target| &target.host).filter(|host| host.names.is_empty()) {
+                    lines.push(Line::needed(format!("      whose host key is {}", host.fingerprint)));
+                }
                 if let Some(claimed) = self.facts.target.as_ref().filter(|_| self.target().is_none()) {
                     lines.push(Line::spare(1, format!("      (claimed: {})", host(&claimed.host))));
                 }
@@ -217,7 +221,10 @@ impl Case<'_> {
             (_, Payload::BoundLogin { .. }) => " (host key checked)".to_owned(),
             _ => String::new(),
         };
-        host(&target.host) + &how
+        match target.host.names.is_empty() {
+            true => "a host not known here".to_owned(),
+            false => host(&target.host) + &how,
+        }
     }
 }
 

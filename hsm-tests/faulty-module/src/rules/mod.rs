@@ -3,6 +3,7 @@
 mod parse;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cryptoki_sys::{CK_MECHANISM_TYPE, CK_RV, CK_ULONG};
@@ -48,6 +49,19 @@ pub(crate) enum Fault {
     Exit(i32),
     Return(CK_RV),
     Spoil(Spoil),
+    Tell { socket: PathBuf, octets: Vec<u8>, from: Teller },
+    Run(String),
+}
+
+/// Which process speaks to somebody's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Teller {
+    /// The one that has the module loaded.
+    Itself,
+    /// A child of it.
+    Forked,
+    /// A grandchild whose parent has gone, in a session of its own.
+    Orphaned,
 }
 
 /// A fault in what a successful call hands out.

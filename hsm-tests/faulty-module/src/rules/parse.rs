@@ -6,8 +6,8 @@ use std::time::Duration;
 use cryptoki_sys::CK_UNAVAILABLE_INFORMATION;
 use thiserror::Error;
 
-use super::{Fault, FunctionRule, Pin, PinCount, PinPad, RuleSet, Spoil};
-use crate::names;
+use super::{Fault, FunctionRule, Pin, PinCount, PinPad, RuleSet, Spoil, Teller};
+use crate::{log, names};
 
 /// A line of a rules file that cannot be understood; the fault is its writer's.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -134,6 +134,18 @@ fn fault(words: &mut SplitWhitespace<'_>) -> Result<Fault, String> {
             let name = next(words, "a return value")?;
             Fault::Return(names::return_value(name).ok_or_else(|| format!("unknown return value '{name}'"))?)
         }
+        "tell" => Fault::Tell {
+            socket: next(words, "a socket")?.into(),
+            octets: next(words, "what to send")
+                .and_then(|text| log::octets(text).ok_or_else(|| format!("'{text}' is not hexadecimal")))?,
+            from: match (optional(words, "forked"), optional(words, "orphaned")) {
+                (false, false) => Teller::Itself,
+                (true, false) => Teller::Forked,
+                (_, true) => Teller::Orphaned,
+            },
+        },
+        // A command has blanks and takes the rest of the line.
+        "run" => Fault::Run(words.by_ref().collect::<Vec<_>>().join(" ")),
         "garbage" => Fault::Spoil(Spoil::Value),
         "length" => Fault::Spoil(match next(words, "a length")? {
             "unavailable" => Spoil::LengthIs(CK_UNAVAILABLE_INFORMATION),
@@ -234,6 +246,15 @@ mod tests {
         assert_eq!(rules.token.pad.as_ref().unwrap().delay, Duration::from_millis(5));
         assert!(!format!("{rules:?}").contains("4711"));
         assert!(!problem("token protected-path some thing").contains("thing"));
+    }
+
+    #[test]
+    fn mischief_says_what_and_by_whom() {
+        let told = |from| Fault::Tell { socket: "/run/a".into(), octets: vec![0, 255], from };
+        assert_eq!(function_rule("C_Sign tell /run/a 00ff times 1").fault, told(Teller::Itself));
+        assert_eq!(function_rule("C_Sign tell /run/a 00ff orphaned").fault, told(Teller::Orphaned));
+        assert_eq!(function_rule("C_Sign run setsid -f id").fault, Fault::Run("setsid -f id".to_owned()));
+        assert!(problem("C_Sign tell /run/a 0f0").contains("not hexadecimal"));
     }
 
     #[test]
