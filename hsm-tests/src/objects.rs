@@ -36,6 +36,7 @@ pub enum Class {
 pub struct KnownKey {
     scalar: Vec<u8>,
     point: Vec<u8>,
+    wrapped: Vec<u8>,
 }
 
 impl Objects {
@@ -71,10 +72,7 @@ impl Objects {
 
     /// Writes the public half of a key; the point as the standard wants it.
     pub fn write_public(&mut self, key: &KnownKey, id: &[u8], label: &[u8]) {
-        self.write(
-            Class::Public,
-            &[("id", id), ("label", label), ("parameters", CURVE), ("point", &wrapped(&key.point))],
-        );
+        self.write(Class::Public, &[("id", id), ("label", label), ("parameters", CURVE), ("point", &key.wrapped)]);
     }
 
     /// Writes the private half of a key.
@@ -103,7 +101,10 @@ impl KnownKey {
             let scalar = NonZeroScalar::new(Scalar::from(number)).expect("it is not zero");
             let public = PublicKey::from_affine(point.to_affine()).expect("it is not zero");
             point += ProjectivePoint::GENERATOR;
-            Self { scalar: scalar.to_bytes().to_vec(), point: public.to_sec1_bytes().to_vec() }
+            let octets = public.to_sec1_bytes().to_vec();
+            let length = u8::try_from(octets.len()).expect("a short point");
+            let wrapped = [&[4, length], &octets[..]].concat();
+            Self { scalar: scalar.to_bytes().to_vec(), point: octets, wrapped }
         });
         keys.collect()
     }
@@ -118,6 +119,18 @@ impl KnownKey {
     #[must_use]
     pub fn line(&self) -> String {
         format!("ecdsa-sha2-nistp256 {}", Base64::encode_string(&self.blob()))
+    }
+
+    /// The number that is the private half.
+    #[must_use]
+    pub fn scalar(&self) -> &[u8] {
+        &self.scalar
+    }
+
+    /// The point as `CKA_EC_POINT` has it by the standard: an OCTET STRING in DER.
+    #[must_use]
+    pub fn wrapped_point(&self) -> &[u8] {
+        &self.wrapped
     }
 
     /// The point as `CKA_EC_POINT` of modules that leave the OCTET STRING away.
@@ -149,10 +162,4 @@ impl Token {
         });
         Self::copied(home, &crowded, home.path(name), &[Key::P256])
     }
-}
-
-/// An OCTET STRING in DER.
-fn wrapped(octets: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(octets.len()).expect("a point of P-256");
-    [&[4, length], octets].concat()
 }
