@@ -13,9 +13,6 @@ use crate::module::Module;
 use crate::template::{copy_tree, made_once, template};
 use crate::token::{Key, Token};
 
-/// The object identifier of P-256, in DER (RFC 5480).
-const CURVE: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-
 /// A session that writes objects to a token.
 pub struct Objects {
     host: ModuleHost,
@@ -72,12 +69,18 @@ impl Objects {
 
     /// Writes the public half of a key; the point as the standard wants it.
     pub fn write_public(&mut self, key: &KnownKey, id: &[u8], label: &[u8]) {
-        self.write(Class::Public, &[("id", id), ("label", label), ("parameters", CURVE), ("point", &key.wrapped)]);
+        self.write(
+            Class::Public,
+            &[("id", id), ("label", label), ("parameters", KnownKey::CURVE), ("point", &key.wrapped)],
+        );
     }
 
     /// Writes the private half of a key.
     pub fn write_private(&mut self, key: &KnownKey, id: &[u8], label: &[u8]) {
-        self.write(Class::Private, &[("id", id), ("label", label), ("parameters", CURVE), ("value", &key.scalar)]);
+        self.write(
+            Class::Private,
+            &[("id", id), ("label", label), ("parameters", KnownKey::CURVE), ("value", &key.scalar)],
+        );
     }
 
     /// Writes both halves of a key.
@@ -88,6 +91,9 @@ impl Objects {
 }
 
 impl KnownKey {
+    /// The object identifier of P-256, in DER (RFC 5480).
+    pub const CURVE: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+
     /// Several keys, the same each time.
     ///
     /// # Panics

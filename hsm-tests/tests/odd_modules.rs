@@ -4,11 +4,6 @@ use hsm_tests::{Agent, FaultyToken, Home, Key, Module, Token, library, stock_can
 
 const NOTES: &str = "say why keys are missing";
 
-/// What `hardkey list` says beside its table.
-fn notes(agent: &Agent) -> String {
-    agent.command("hardkey").arg("list").run().succeeds().stderr
-}
-
 #[test]
 fn a_module_that_is_none_is_named_with_the_reason_and_what_to_do() {
     if stock_cannot(NOTES) {
@@ -25,7 +20,7 @@ fn a_module_that_is_none_is_named_with_the_reason_and_what_to_do() {
         .module(Module::of(&token))
         .start();
     assert_eq!(agent.comments(), ["p256"], "the others do not suffer");
-    let notes = notes(&agent);
+    let notes = agent.notes();
     let remedies = [
         (text.display().to_string(), "not a library for this machine: install the package for this architecture"),
         (libc.display().to_string(), "it is a library, but not a PKCS#11 module"),
@@ -54,7 +49,7 @@ fn a_token_that_two_modules_show_is_offered_once_and_the_other_module_is_named()
     slow.set("C_Initialize delay 1s");
     let agent = Agent::with(&home).module(slow.module()).module(Module::of(&spied)).start();
     assert_eq!(agent.comments(), ["p256", "ed25519"]);
-    let notes = notes(&agent);
+    let notes = agent.notes();
     assert_eq!(notes.lines().count(), 1, "{notes}");
     let library = slow.module_path().canonicalize().expect("a module");
     assert!(notes.contains(&format!("offered from {}", library.display())), "{notes}");

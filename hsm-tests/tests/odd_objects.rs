@@ -2,14 +2,6 @@
 
 use hsm_tests::{Agent, Class, FaultyToken, Home, Key, KnownKey, Module, Objects, SOON, Token, stock_cannot, until};
 
-/// The object identifier of P-256, in DER (RFC 5480).
-const CURVE: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-
-/// What `hardkey list` says beside its table.
-fn notes(agent: &Agent) -> String {
-    agent.command("hardkey").arg("list").run().succeeds().stderr
-}
-
 #[test]
 fn keys_with_odd_names_points_and_ids_are_offered_and_each_signs() {
     if stock_cannot("tell keys apart that share an id") {
@@ -23,9 +15,9 @@ fn keys_with_odd_names_points_and_ids_are_offered_and_each_signs() {
     objects.write_pair(twin, &[7], b"twin");
     objects.write_pair(other_twin, &[7], b"twin");
     objects.write_pair(third, &[7], b"");
-    objects.write(Class::Public, &[("parameters", CURVE), ("point", nameless.wrapped_point())]);
-    objects.write(Class::Private, &[("parameters", CURVE), ("value", nameless.scalar())]);
-    objects.write(Class::Public, &[("id", &[8]), ("parameters", CURVE), ("point", raw.raw_point())]);
+    objects.write(Class::Public, &[("parameters", KnownKey::CURVE), ("point", nameless.wrapped_point())]);
+    objects.write(Class::Private, &[("parameters", KnownKey::CURVE), ("value", nameless.scalar())]);
+    objects.write(Class::Public, &[("id", &[8]), ("parameters", KnownKey::CURVE), ("point", raw.raw_point())]);
     objects.write_private(raw, &[8], b"raw");
     objects.write_pair(quoted, &[9], b"\"quoted\"\nssh-ed25519 AAAA evil");
     objects.write_pair(garbled, &[10], b"\xff\xfe latin");
@@ -48,7 +40,7 @@ fn keys_with_odd_names_points_and_ids_are_offered_and_each_signs() {
     for label in ["hardkey-test key", "\"quoted\"\\x0assh-ed25519 AAAA evil", "\\xff\\xfe latin", &long] {
         assert!(lines.lines().any(|line| line.ends_with(label)), "{label:?} is not shown:\n{lines}");
     }
-    assert_eq!(notes(&agent), "");
+    assert_eq!(agent.notes(), "");
 }
 
 #[test]
@@ -73,7 +65,7 @@ fn halves_without_the_other_are_named_with_what_to_do() {
     assert_eq!(agent.comments().len(), 3, "before the login nobody knows that private halves are missing");
     agent.signs(token.public(Key::P256)).run().succeeds();
     assert!(until(SOON, || agent.comments() == ["p256"]), "{:?}", agent.comments());
-    let notes = notes(&agent);
+    let notes = agent.notes();
     for (half, why) in [
         ("public key \"only public\" (id a1)", "no private key on the token has the same id"),
         ("private key \"only\\x0aprivate\" (id a2)", "write its public key to the token under that id"),
@@ -97,12 +89,12 @@ fn a_token_that_hides_its_keys_is_named_and_shows_them_once_it_has_its_pin() {
     assert_eq!(agent.listed(), [""; 0]);
     let module = token.module_path();
     let wanted = "token \"hardkey-test\" shows no key: it has none, or hides them until it has its PIN";
-    let said = notes(&agent);
+    let said = agent.notes();
     assert!(said.contains(wanted) && said.contains(&format!("`ssh-add -s {}`", module.display())), "{said}");
 
     let askpass = home.program("types-the-pin", format!("#!/bin/sh\necho '{}'\n", token.token().pin()));
     let add = agent.ssh_add(["-s"]).arg(module).env("SSH_ASKPASS", askpass).env("SSH_ASKPASS_REQUIRE", "force");
     add.run().succeeds();
     assert_eq!(agent.listed().len(), 1, "{}", home.logs());
-    assert_eq!(notes(&agent), "");
+    assert_eq!(agent.notes(), "");
 }
