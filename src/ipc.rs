@@ -95,6 +95,8 @@ pub enum Call {
         token: TokenName,
         /// The key.
         key: KeyName,
+        /// Which of the private keys that its id and type fit, from 0: objects of elliptic curves do not tell their public halves.
+        nth: usize,
         /// The computation.
         mechanism: Mechanism,
         /// Its input.
@@ -214,6 +216,30 @@ pub struct TokenSeen {
     pub logged_in: bool,
     /// Its keys.
     pub keys: Vec<KeySeen>,
+    /// What looks like a key and is none that can be offered, as far as the session may see.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// An object that makes no key, alone as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// `CKA_ID`
+    pub id: Vec<u8>,
+    /// `CKA_LABEL`, any octets.
+    pub label: Vec<u8>,
+    /// Which half it is, and so what is missing.
+    pub half: Half,
+}
+
+/// What a [`LeftOut`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Half {
+    /// A private key that may sign; nothing tells its public half.
+    Private,
+    /// A public key, without the private one.
+    Public,
+    /// A certificate, without the private key.
+    Certificate,
 }
 
 /// A key as a scan found it.

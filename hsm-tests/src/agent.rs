@@ -169,6 +169,15 @@ impl Agent {
         Some(found["state"].as_str().expect("a state").to_owned())
     }
 
+    /// What `hardkey list` says beside its table.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn notes(&self) -> String {
+        self.command("hardkey").arg("list").run().succeeds().stderr
+    }
+
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         self.process.has_ended()

@@ -25,7 +25,12 @@ impl FaultyToken {
     /// A token with one key of each kind; `name` is its directory in the home.
     #[must_use]
     pub fn new(home: &Home, name: &str, keys: &[Key]) -> Self {
-        let token = Token::new(home, name, keys);
+        Self::before(home, name, Token::new(home, name, keys))
+    }
+
+    /// A token that there is; `name` as for [`Self::new`].
+    #[must_use]
+    pub fn before(home: &Home, name: &str, token: Token) -> Self {
         let rules = Rules::at(home.path(name).join("rules"));
         // Among the logs, so that a failing test shows it.
         let calls = CallLog::at(home.log_file(&format!("{name}-calls")));

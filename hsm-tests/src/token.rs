@@ -70,8 +70,12 @@ impl Token {
     #[must_use]
     pub fn new(home: &Home, name: &str, keys: &[Key]) -> Self {
         let labels: Vec<&str> = keys.iter().map(|key| key.label()).collect();
-        let directory = home.path(name);
-        copy_tree(&template(&labels.join(",")), &directory)
+        Self::copied(home, &template(&labels.join(",")), home.path(name), keys)
+    }
+
+    /// A copy of a prepared token that has these keys.
+    pub(crate) fn copied(home: &Home, prepared: &Path, directory: PathBuf, keys: &[Key]) -> Self {
+        copy_tree(prepared, &directory)
             .unwrap_or_else(|error| panic!("copy the template token to {}: {error}", directory.display()));
         let configuration = format!(
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",

@@ -335,3 +335,36 @@ fn one_pin_file_for_two_tokens_goes_to_neither() {
     agent.wait_for_log("a PIN goes only to the token it is meant for");
     assert_eq!(token.calls.count("C_Login"), 0, "{}", home.logs());
 }
+
+#[test]
+fn a_login_that_somebody_left_behind_is_ended_and_begun_anew() {
+    if stock_cannot("log out before it logs in") {
+        return;
+    }
+    for value in ["CKR_USER_ALREADY_LOGGED_IN", "CKR_USER_ANOTHER_ALREADY_LOGGED_IN"] {
+        let home = Home::new();
+        let token = FaultyToken::new(&home, "token", &[Key::P256]);
+        let agent = Agent::with(&home).as_stock().module(one_worker(&token)).start();
+        token.set(&format!("C_Login return {value} times 1"));
+        assert!(signs(&agent, &token), "{value}\n{}", home.logs());
+        assert_eq!((token.calls.count("C_Login"), token.calls.count("C_Logout")), (2, 1), "{value}");
+    }
+}
+
+#[test]
+fn a_token_that_another_program_stays_logged_in_to_is_refused_with_what_to_do() {
+    if stock_cannot("say why it refuses") {
+        return;
+    }
+    for value in ["CKR_USER_ALREADY_LOGGED_IN", "CKR_USER_ANOTHER_ALREADY_LOGGED_IN"] {
+        let home = Home::new();
+        let token = FaultyToken::new(&home, "token", &[Key::P256]);
+        let mut agent = Agent::with(&home).as_stock().module(one_worker(&token)).start();
+        token.set(&format!("C_Login return {value}"));
+        assert!(!signs(&agent, &token));
+        agent.wait_for_log(&format!("C_Login answered {value}, after C_Logout as well: another program is logged in"));
+        token.clear();
+        assert!(signs(&agent, &token), "{value}\n{}", home.logs());
+        assert_eq!(token.calls.count_returned("C_Login", "CKR_PIN_INCORRECT"), 0);
+    }
+}

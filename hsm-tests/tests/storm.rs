@@ -1,15 +1,20 @@
 //! Faults without end: whatever a module does, every client is answered, nobody else notices, and afterwards all is well.
 //!
-//! Left out are faults of `C_Login` itself: what became of a PIN there is not known, and an unattended PIN whose fate stayed unknown twice is
-//! not presented again, on purpose.
+//! Faults of `C_Login` itself have tests of their own: what became of a PIN there is not known, and an unattended PIN whose fate stayed unknown
+//! twice is not presented again, on purpose.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hsm_tests::{Agent, Client, Dice, FaultyToken, Home, Key, KeyFile, PublicKey, resident_memory, stock_cannot};
+use hsm_tests::{
+    Agent, Answer, Client, Dice, FaultyToken, Home, Key, KeyFile, Pinentry, PublicKey, resident_memory, stock_cannot,
+};
 
 const FAULTS: usize = 1000;
+const LOGINS: usize = 30;
 /// The same storm each time.
 const SEED: u64 = 0x5eed_0f57_0a11_5eed;
 /// A signature waits for the longest fault, the module's time limit, and for a worker or two to start.
@@ -97,4 +102,76 @@ fn a_thousand_faults_in_a_row_do_no_lasting_harm() {
 
     token.clear();
     assert!(agent.client().sign(&blob, b"data", 0).is_some(), "all is not well afterwards\n{}", home.logs());
+}
+
+/// Wrong PINs that the token itself has judged.
+fn judged_wrong(token: &FaultyToken) -> usize {
+    ["CKR_PIN_INCORRECT", "CKR_PIN_LOCKED"].into_iter().map(|value| token.calls.count_returned("C_Login", value)).sum()
+}
+
+#[test]
+fn logins_that_fail_in_any_way_spend_no_try_that_nobody_typed() {
+    if stock_cannot("ask for a PIN when it is needed") {
+        return;
+    }
+    let home = Home::new();
+    let token = FaultyToken::new(&home, "token", &[Key::P256]);
+    let pinentry = Pinentry::new(&home, &[]);
+    let module = token.module().pin_asked().line("timeout = '1s'").line("workers = 1");
+    let agent = Agent::with(&home).as_stock().module(module).pinentry(&pinentry).start();
+    let blob = token.public(Key::P256).blob();
+    let (right, mut dice) = (token.token().pin(), Dice::new(SEED));
+    let mut typed_wrong = 0;
+    for number in 0..LOGINS {
+        let fault = dice.login_fault();
+        let is_wrong = dice.below(2) == 0;
+        token.set(&format!("token pin-count 3\n{fault}"));
+        agent.command("hardkey").arg("release").run().succeeds();
+        pinentry.answers(&[Answer::Type(if is_wrong { "wrong" } else { right })]);
+        typed_wrong += usize::from(is_wrong);
+        let (before, wrong_before) = (token.calls.count("C_Login"), judged_wrong(&token));
+        let signed = agent.client().sign(&blob, b"data", 0).is_some();
+        assert!(!(signed && is_wrong), "{number}, {fault}: a wrong PIN is taken for right");
+        // Where the token says that somebody is in, it has not looked at the PIN.
+        let most = if fault.contains("ALREADY") { 2 } else { 1 };
+        let presented = token.calls.count("C_Login") - before;
+        assert!(presented <= most, "{number}, {fault}: the PIN was presented {presented} times\n{}", home.logs());
+        assert!(judged_wrong(&token) - wrong_before <= usize::from(is_wrong), "{number}, {fault}\n{}", home.logs());
+
+        // The person types it again, rightly now.
+        token.set("token pin-count 3");
+        if !signed {
+            pinentry.answers(&[Answer::Type(right)]);
+        }
+        assert!(agent.client().sign(&blob, b"data", 0).is_some(), "{number}, after {fault}\n{}", home.logs());
+    }
+    let judged = judged_wrong(&token);
+    assert!(judged <= typed_wrong && typed_wrong > LOGINS / 4, "{judged} of {typed_wrong} wrong PINs judged");
+}
+
+#[test]
+fn a_pin_file_whose_fate_stays_unknown_is_presented_twice_at_most() {
+    if stock_cannot("read a PIN from a file") {
+        return;
+    }
+    for fault in Dice::login_faults() {
+        let home = Home::new();
+        let token = FaultyToken::new(&home, "token", &[Key::P256]);
+        let wrong = home.file("wrong-pin", "wrong\n");
+        fs::set_permissions(&wrong, Permissions::from_mode(0o600)).expect("make the file private");
+        let module = token.module().pin_from(wrong).line("timeout = '1s'").line("workers = 1");
+        let agent = Agent::with(&home).as_stock().module(module).start();
+        let blob = token.public(Key::P256).blob();
+        token.set(&format!("token pin-count 3\n{fault}"));
+        for _ in 0..4 {
+            assert!(agent.client().sign(&blob, b"data", 0).is_none());
+        }
+        let most = if fault.contains("ALREADY") { 4 } else { 2 };
+        let presented = token.calls.count("C_Login");
+        assert!((1..=most).contains(&presented), "{fault}: presented {presented} times\n{}", home.logs());
+        token.set("token pin-count 3");
+        assert!(agent.client().sign(&blob, b"data", 0).is_none());
+        assert_eq!(token.calls.count("C_Login"), presented, "{fault}: it counts as refused\n{}", home.logs());
+        assert_eq!(judged_wrong(&token), 0);
+    }
 }

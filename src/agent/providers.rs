@@ -1,5 +1,7 @@
 //! PKCS#11 providers in use: those of the configuration, those found, and those that `ssh-add -s` named.
 
+mod notes;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -168,11 +170,13 @@ impl Providers {
         // Whoever is still looking then goes on; its keys come through the channel of changes.
         let _ = tokio::time::timeout(FIRST_LOOK, finished).await;
         looks.detach_all();
-        for (provider, active) in self.active().iter() {
-            // Taken out first, so that the order is that of the configuration and not of the modules' speed.
+        let active = self.active();
+        // All taken out first, so that the order, and who offers what several show, is the configuration's and not the modules' speed.
+        for provider in active.keys() {
             lock(&self.keyring).remove_provider(provider);
-            self.sync(provider, active);
         }
+        active.iter().for_each(|(provider, active)| self.sync(provider, active));
+        drop(active);
         self.first_look.send_replace(true);
     }
 
@@ -212,16 +216,6 @@ impl Providers {
     /// Has the certificates read again at the next request.
     pub fn read_certificates_again(&self) {
         self.certificates.forget();
-    }
-
-    /// What a person should know of the certificates and modules, a line each.
-    pub fn notes(&self) -> Vec<String> {
-        let read = self.certificates.read();
-        let keys: Vec<Arc<TokenKey>> = self.active().values().flat_map(|active| active.module.offered()).collect();
-        let has_key = |found: &&Found| keys.iter().any(|key| key.public().material() == found.public.material());
-        let strays = read.certificates.iter().filter(|found| !has_key(found));
-        let strays = strays.map(|found| format!("certificate {}: no token that was seen has its key", found.file));
-        read.problems.iter().cloned().chain(strays).collect()
     }
 
     /// Adds a provider by path or URI, as `ssh-add -s` does. How many keys it offers.

@@ -6,7 +6,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
 use cryptoki::session::Session;
 
 use super::{fault, public};
-use crate::ipc::{FaultKind, KeySeen, ModuleFault};
+use crate::ipc::{FaultKind, Half, KeySeen, LeftOut, ModuleFault};
 use crate::protocol::public_key::KeyMaterial;
 
 /// One public half, from a public key object or a certificate.
@@ -14,6 +14,7 @@ struct Public {
     id: Vec<u8>,
     label: Vec<u8>,
     material: KeyMaterial,
+    half: Half,
 }
 
 /// One visible private key.
@@ -26,11 +27,20 @@ struct Private {
     own_public: Option<KeyMaterial>,
 }
 
+/// What a token holds.
+#[derive(Default)]
+pub(super) struct Scan {
+    /// The keys that can sign.
+    pub(super) keys: Vec<KeySeen>,
+    /// The halves without another.
+    pub(super) left_out: Vec<LeftOut>,
+}
+
 /// The keys that can sign, as far as the session may see.
 ///
 /// `private_visible` says that the session is logged in, or needs no login: then a public half without a private one is no key. Before
 /// that, a public half stands for the private key that the token hides.
-pub(super) fn scan(session: &Session, private_visible: bool) -> Result<Vec<KeySeen>, ModuleFault> {
+pub(super) fn scan(session: &Session, private_visible: bool) -> Result<Scan, ModuleFault> {
     let (mut publics, others) = public_objects(session)?;
     // A certificate does not tell what its key is for, but the public key object beside it does.
     let is_other = |public: &Public| others.iter().any(|other| other.material == public.material);
@@ -38,6 +48,7 @@ pub(super) fn scan(session: &Session, private_visible: bool) -> Result<Vec<KeySe
     let privates = private_keys(session)?;
 
     let mut keys: Vec<KeySeen> = Vec::new();
+    let mut left_out: Vec<LeftOut> = Vec::new();
     let mut offer = |public: &Public, private: Option<&Private>| {
         let blob = public.material.to_blob();
         if keys.iter().all(|known| known.public != blob) {
@@ -53,25 +64,46 @@ pub(super) fn scan(session: &Session, private_visible: bool) -> Result<Vec<KeySe
         }
     };
     for private in privates.iter().filter(|private| private.signs) {
-        let halves =
-            publics.iter().filter(|public| public.id == private.id && key_type(&public.material) == private.key_type);
+        let mut halves = publics.iter().filter(|public| belong_together(public, private)).peekable();
         match &private.own_public {
             Some(material) => {
                 offer(
-                    &Public { id: private.id.clone(), label: private.label.clone(), material: material.clone() },
+                    &Public {
+                        id: private.id.clone(),
+                        label: private.label.clone(),
+                        material: material.clone(),
+                        half: Half::Private,
+                    },
                     Some(private),
                 );
+            }
+            None if halves.peek().is_none() => {
+                left_out.push(LeftOut { id: private.id.clone(), label: private.label.clone(), half: Half::Private });
             }
             // An id that several keys share leaves open which half is whose: all are offered, and a signature that does not verify
             // never leaves the agent.
             None => halves.for_each(|public| offer(public, Some(private))),
         }
     }
-    if !private_visible {
-        let hidden = |public: &&Public| privates.iter().all(|private| private.id != public.id);
-        publics.iter().filter(hidden).for_each(|public| offer(public, None));
+    let alone = publics.iter().filter(|public| privates.iter().all(|private| private.id != public.id));
+    if private_visible {
+        let known =
+            |public: &&Public| privates.iter().any(|private| private.own_public.as_ref() == Some(&public.material));
+        for public in alone.filter(|public| !known(public)) {
+            let half = LeftOut { id: public.id.clone(), label: public.label.clone(), half: public.half };
+            // A certificate beside its public key tells nothing more.
+            if left_out.iter().all(|other| other.id != half.id || other.half == half.half) {
+                left_out.push(half);
+            }
+        }
+    } else {
+        alone.for_each(|public| offer(public, None));
     }
-    Ok(keys)
+    Ok(Scan { keys, left_out })
+}
+
+fn belong_together(public: &Public, private: &Private) -> bool {
+    public.id == private.id && key_type(&public.material) == private.key_type
 }
 
 /// The public keys that verify signatures, and the others.
@@ -89,7 +121,7 @@ fn public_objects(session: &Session) -> Result<(Vec<Public>, Vec<Public>), Modul
     for attributes in objects(session, ObjectClass::PUBLIC_KEY, &wanted)? {
         if let Some(material) = public::from_attributes(&attributes) {
             let list = if attributes.contains(&Attribute::Verify(false)) { &mut others } else { &mut verifying };
-            list.push(Public { id: id(&attributes), label: label(&attributes), material });
+            list.push(Public { id: id(&attributes), label: label(&attributes), material, half: Half::Public });
         }
     }
     Ok((verifying, others))
@@ -104,7 +136,8 @@ fn certificates(session: &Session) -> Result<Vec<Public>, ModuleFault> {
                 Attribute::Value(der) => Some(der),
                 _ => None,
             })?;
-            Some(Public { id: id(&attributes), label: label(&attributes), material: public::from_certificate(der)? })
+            let material = public::from_certificate(der)?;
+            Some(Public { id: id(&attributes), label: label(&attributes), material, half: Half::Certificate })
         })
         .collect())
 }

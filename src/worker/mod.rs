@@ -6,6 +6,7 @@
 mod fault;
 pub mod fido;
 mod keys;
+mod login;
 mod middleware;
 mod module;
 mod pcscd;
@@ -83,8 +84,8 @@ fn serve(library: &mut Option<Library>, call: Call, agent: &UnixStream) -> Answe
         (Call::Login { token, pin, even_final_try }, Some(Library::Module(module))) => {
             module.login(&token, pin, even_final_try).map(Answer::LoggedIn)
         }
-        (Call::Sign { token, key, mechanism, input, pin }, Some(Library::Module(module))) => {
-            module.sign(&token, &key, mechanism, &input, pin).map(Answer::Signature)
+        (Call::Sign { token, key, nth, mechanism, input, pin }, Some(Library::Module(module))) => {
+            module.sign(&token, (&key, nth), mechanism, &input, pin).map(Answer::Signature)
         }
         (Call::Token(call), Some(Library::Module(module))) => token::serve(module.context(), call).map(Answer::Token),
         (Call::Logout { token }, Some(Library::Module(module))) => module.logout(&token).map(|()| Answer::Done),

@@ -11,15 +11,12 @@ use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, SlotInfo, TokenInfo};
-use cryptoki::types::RawAuthPin;
-use secrecy::ExposeSecret as _;
 
+use super::keys::Scan;
+use super::login::{check_tries, log_in_anew, refused, tries, user_login};
 use super::raw::RawModule;
 use super::{fault, keys, pcscd};
-use crate::backend::pin::TriesLeft;
-use crate::ipc::{
-    self, Answer, FaultKind, KeyName, KeySeen, Mechanism, ModuleFault, SecretOctets, TokenName, TokenSeen,
-};
+use crate::ipc::{self, Answer, FaultKind, KeyName, Mechanism, ModuleFault, SecretOctets, TokenName, TokenSeen};
 use crate::protocol::public_key::KeyMaterial;
 
 /// A module that is loaded and initialised, for the life of this process.
@@ -38,7 +35,14 @@ struct Open {
     slot: Slot,
     session: Session,
     logged_in: bool,
-    handles: HashMap<KeyName, ObjectHandle>,
+    /// Which of the private keys that fit, and its handle.
+    handles: HashMap<KeyName, (usize, ObjectHandle)>,
+}
+
+impl Open {
+    fn handle(&self, (key, nth): (&KeyName, usize)) -> Option<ObjectHandle> {
+        self.handles.get(key).filter(|(known, _)| *known == nth).map(|(_, handle)| *handle)
+    }
 }
 
 impl Module {
@@ -46,7 +50,7 @@ impl Module {
     ///
     /// Without locking flags: one thread calls, and OpenSC deadlocks against itself when told to lock.
     pub(super) fn load(path: &Path) -> Result<Self, ModuleFault> {
-        let context = Pkcs11::new(path).map_err(|error| fault::new(FaultKind::NotAModule, error.to_string()))?;
+        let context = Pkcs11::new(path).map_err(|error| fault::new(FaultKind::NotAModule, why_not(path, &error)))?;
         let raw = RawModule::load(path).map_err(|text| fault::new(FaultKind::NotAModule, text))?;
         let initialize = |flags| context.initialize(CInitializeArgs::new(flags));
         match initialize(CInitializeFlags::empty()) {
@@ -120,23 +124,23 @@ impl Module {
         }
         open.handles.clear();
         if let Err(error) = log_in_anew(&open.session, pin) {
-            let refused = refused(&self.context, slot, token, fault::of(error));
+            let refused = refused(&self.context, slot, token, error);
             return Err(self.failed(token, refused));
         }
         open.logged_in = true;
         self.look(slot, &info)
     }
 
-    /// Computes a signature: one `C_SignInit`, one `C_Sign`.
+    /// Computes a signature with the n-th private key that fits: one `C_SignInit`, one `C_Sign`.
     pub(super) fn sign(
         &mut self,
         token: &TokenName,
-        key: &KeyName,
+        key: (&KeyName, usize),
         mechanism: Mechanism,
         input: &[u8],
         pin: Option<SecretOctets>,
     ) -> Result<Vec<u8>, ModuleFault> {
-        let cached = self.sessions.get(token).is_some_and(|open| open.handles.contains_key(key));
+        let cached = self.sessions.get(token).is_some_and(|open| open.handle(key).is_some());
         let context_login = pin.is_some();
         match self.sign_once(token, key, mechanism, input, pin) {
             // Handles die with a login or an object's replacement; looking the key up again costs no PIN try.
@@ -162,17 +166,18 @@ impl Module {
     fn sign_once(
         &mut self,
         token: &TokenName,
-        key: &KeyName,
+        key: (&KeyName, usize),
         mechanism: Mechanism,
         input: &[u8],
         pin: Option<SecretOctets>,
     ) -> Result<Vec<u8>, ModuleFault> {
         let open = open(&self.context, &mut self.sessions, token)?;
-        let handle = match open.handles.get(key) {
-            Some(handle) => *handle,
+        let handle = match open.handle(key) {
+            Some(handle) => handle,
             None => {
+                let (name, nth) = key;
                 let handle = find_key(&open.session, key, open.logged_in)?;
-                open.handles.insert(key.clone(), handle);
+                open.handles.insert(name.clone(), (nth, handle));
                 handle
             }
         };
@@ -204,7 +209,7 @@ impl Module {
                 open.handles.clear();
             }
             let slot = open.slot;
-            return Err(refused(&self.context, slot, token, fault::of(error)));
+            return Err(refused(&self.context, slot, token, error));
         }
         raw.sign(&open.session, input).map_err(fault::of_sign)
     }
@@ -236,8 +241,16 @@ impl Module {
             open.handles.clear();
         }
         let private_visible = open.logged_in || !info.login_required();
-        let keys = keys::scan(&open.session, private_visible)?;
-        Ok(seen(slot, info, &slot_info, open.logged_in, keys))
+        let found = keys::scan(&open.session, private_visible)?;
+        Ok(seen(slot, info, &slot_info, open.logged_in, found))
+    }
+}
+
+/// Why a module does not load, without the path, which is named beside it.
+fn why_not(path: &Path, error: &Error) -> String {
+    match error {
+        Error::LibraryLoading(error) => error.to_string().replace(&format!("{}: ", path.display()), ""),
+        other => other.to_string(),
     }
 }
 
@@ -269,7 +282,7 @@ fn find(context: &Pkcs11, token: &TokenName) -> Result<(Slot, TokenInfo), Module
         .ok_or_else(|| fault::new(FaultKind::TokenGone, "the token is not there"))
 }
 
-fn find_key(session: &Session, key: &KeyName, logged_in: bool) -> Result<ObjectHandle, ModuleFault> {
+fn find_key(session: &Session, (key, nth): (&KeyName, usize), logged_in: bool) -> Result<ObjectHandle, ModuleFault> {
     let material = ipc::material(&key.public).ok_or_else(|| fault::new(FaultKind::KeyGone, "not a public key"))?;
     let mut template = vec![
         Attribute::Class(ObjectClass::PRIVATE_KEY),
@@ -280,7 +293,7 @@ fn find_key(session: &Session, key: &KeyName, logged_in: bool) -> Result<ObjectH
         template.push(Attribute::Modulus(n));
     }
     let handles = session.find_objects(&template).map_err(fault::of)?;
-    handles.first().copied().ok_or_else(|| match logged_in && still_logged_in(session) {
+    handles.get(nth).copied().ok_or_else(|| match logged_in && still_logged_in(session) || !handles.is_empty() {
         true => fault::new(FaultKind::KeyGone, "the private key is not on the token"),
         false => fault::new(FaultKind::NotLoggedIn, "the private key does not show before login"),
     })
@@ -292,57 +305,8 @@ fn still_logged_in(session: &Session) -> bool {
     !matches!(state, Ok(SessionState::RoPublic | SessionState::RwPublic))
 }
 
-/// What a failed login means. A module that lost its token just now may say that the PIN was wrong; only one that still shows the token is
-/// believed.
-fn refused(context: &Pkcs11, slot: Slot, token: &TokenName, fault: ModuleFault) -> ModuleFault {
-    match context.get_token_info(slot) {
-        Ok(info) if name(&info) == *token => ModuleFault { tries: tries(&info), pin_at_stake: true, ..fault },
-        _ if fault.kind == FaultKind::PinIncorrect => {
-            let text = format!("{}, but the token is not there any more", fault.text);
-            ModuleFault { kind: FaultKind::TokenGone, text, pin_at_stake: true, ..fault }
-        }
-        _ => ModuleFault { pin_at_stake: true, ..fault },
-    }
-}
-
-/// Fails when the PIN is locked, or when presenting one would be the final try and that was not decided by a person.
-fn check_tries(info: &TokenInfo, even_final_try: bool) -> Result<(), ModuleFault> {
-    match tries(info) {
-        TriesLeft::Locked => Err(fault::new(FaultKind::PinLocked, "the token says that its PIN is locked")),
-        TriesLeft::Final if !even_final_try => {
-            Err(fault::new(FaultKind::FinalTry, "the token says that this is the final try"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Logs in such that the token judges the PIN: where it says that somebody is logged in already, it is logged out first.
-fn log_in_anew(session: &Session, pin: Option<SecretOctets>) -> Result<(), Error> {
-    let again = pin.as_ref().map(|pin| SecretOctets(pin.0.clone()));
-    match user_login(session, UserType::User, pin) {
-        Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
-            session.logout()?;
-            user_login(session, UserType::User, again)
-        }
-        result => result,
-    }
-}
-
-pub(super) fn user_login(session: &Session, user: UserType, pin: Option<SecretOctets>) -> Result<(), Error> {
-    match pin {
-        Some(pin) => session.login_with_raw(user, &RawAuthPin::new(Box::new(pin.0.expose_secret().to_vec()))),
-        None => session.login(user, None),
-    }
-}
-
 /// What slot and token say of themselves, with the keys that were found.
-pub(super) fn seen(
-    slot: Slot,
-    info: &TokenInfo,
-    slot_info: &SlotInfo,
-    logged_in: bool,
-    keys: Vec<KeySeen>,
-) -> TokenSeen {
+pub(super) fn seen(slot: Slot, info: &TokenInfo, slot_info: &SlotInfo, logged_in: bool, found: Scan) -> TokenSeen {
     TokenSeen {
         name: name(info),
         slot: slot.id(),
@@ -353,7 +317,8 @@ pub(super) fn seen(
         tries: tries(info),
         device: slot_info.removable_device() || slot_info.hardware_slot(),
         logged_in,
-        keys,
+        keys: found.keys,
+        left_out: found.left_out,
     }
 }
 
@@ -368,18 +333,6 @@ pub(super) fn name(info: &TokenInfo) -> TokenName {
         model: trimmed(info.model()),
         serial: trimmed(info.serial_number()),
         label: trimmed(info.label()),
-    }
-}
-
-pub(super) fn tries(info: &TokenInfo) -> TriesLeft {
-    if info.user_pin_locked() {
-        TriesLeft::Locked
-    } else if info.user_pin_final_try() {
-        TriesLeft::Final
-    } else if info.user_pin_count_low() {
-        TriesLeft::Low
-    } else {
-        TriesLeft::NoWarning
     }
 }
 

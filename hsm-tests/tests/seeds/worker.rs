@@ -44,7 +44,7 @@ pub(crate) fn record(home: &Home, store: &mut Store) {
     for key in &token_now.keys {
         for (mechanism, input) in [(Mechanism::Ecdsa, vec![7; 32]), (Mechanism::Sha512RsaPkcs, b"data".to_vec())] {
             let (token, key) = (name.clone(), key.name());
-            ask("sign", &Call::Sign { token, key, mechanism, input, pin: None });
+            ask("sign", &Call::Sign { token, key, nth: 0, mechanism, input, pin: None });
         }
     }
     ask("logout", &Call::Logout { token: name });

@@ -113,7 +113,7 @@ fn load_remedy(reason: &str) -> &'static str {
         "; it is not a library for this machine: install the package for this architecture"
     } else if reason.contains("undefined symbol: sk_") {
         "; it is a library, but not a security key's middleware"
-    } else if reason.contains("undefined symbol") {
+    } else if reason.contains("undefined symbol") || reason.contains("Missing PKCS#11 symbol") {
         "; it is a library, but not a PKCS#11 module"
     } else {
         ""

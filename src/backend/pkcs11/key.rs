@@ -1,7 +1,7 @@
 //! One key on a token, as a signer: chooses the mechanism, and lets no signature out that does not verify.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use aws_lc_rs::digest;
 
@@ -18,6 +18,8 @@ use crate::protocol::signature::{SignatureAlgorithm, Wanted};
 /// `DigestInfo` up to the digest (RFC 8017 section 9.2, note 1).
 pub(in crate::backend) const SHA1_INFO: &[u8] =
     &[0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0x00, 0x04, 0x14];
+/// As many keys as may share an id on a token.
+const MOST_ALIKE: usize = 8;
 const SHA256_INFO: &[u8] =
     &[0x30, 0x31, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x01, 0x05, 0x00, 0x04, 0x20];
 const SHA512_INFO: &[u8] =
@@ -34,6 +36,8 @@ pub struct TokenKey {
     verifier: Verifier,
     /// The token forbids `CKM_RSA_PKCS`, found out at the first signature.
     hashes_itself: AtomicBool,
+    /// Which of the private keys that fit it is, as far as signatures have shown.
+    nth: AtomicUsize,
 }
 
 impl TokenKey {
@@ -47,7 +51,8 @@ impl TokenKey {
         };
         let uri = Uri::of_key(token.name(), seen);
         let hashes_itself = AtomicBool::new(false);
-        Some(Self { token, name: seen.name(), label, uri, module, public, verifier, hashes_itself })
+        let nth = AtomicUsize::new(0);
+        Some(Self { token, name: seen.name(), label, uri, module, public, verifier, hashes_itself, nth })
     }
 
     /// The public half.
@@ -65,10 +70,17 @@ impl TokenKey {
         self.token.name()
     }
 
-    async fn compute(&self, algorithm: SignatureAlgorithm, data: &[u8], errand: &Errand) -> Result<Vec<u8>, SignError> {
+    async fn compute(
+        &self,
+        nth: usize,
+        algorithm: SignatureAlgorithm,
+        data: &[u8],
+        errand: &Errand,
+    ) -> Result<Vec<u8>, SignError> {
         let (mechanism, input) = prepare(algorithm, data, self.hashes_itself.load(Ordering::Relaxed));
         let work = |mechanism, input| Work {
             key: self.name.clone(),
+            nth,
             label: self.label.clone(),
             mechanism,
             input,
@@ -97,11 +109,25 @@ impl Signer for TokenKey {
             if errand.demands.pin {
                 self.token.ask_again(&self.label, errand).await?;
             }
-            let raw = self.compute(algorithm, data, errand).await?;
-            self.verifier
-                .verify_raw(algorithm, data, &raw)
-                .map_err(|_| TokenError::WrongSignature { module: self.module.clone(), key: self.label.clone() })?;
-            Ok(algorithm.encode(&raw))
+            // Which of the keys that share an id is meant shows only in what they sign.
+            let known = self.nth.load(Ordering::Relaxed);
+            let others = (0..MOST_ALIKE).filter(|nth| *nth != known);
+            for nth in std::iter::once(known).chain(others) {
+                match self.compute(nth, algorithm, data, errand).await {
+                    Ok(raw) if self.verifier.verify_raw(algorithm, data, &raw).is_ok() => {
+                        self.nth.store(nth, Ordering::Relaxed);
+                        return Ok(algorithm.encode(&raw));
+                    }
+                    Ok(_) => {}
+                    Err(error) if nth == known => {
+                        self.nth.store(0, Ordering::Relaxed);
+                        return Err(error);
+                    }
+                    // There is no other.
+                    Err(_) => break,
+                }
+            }
+            Err(TokenError::WrongSignature { module: self.module.clone(), key: self.label.clone() }.into())
         })
     }
 

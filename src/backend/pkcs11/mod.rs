@@ -3,11 +3,13 @@
 //! A [`Module`] is one shared object and its workers; a [`Token`] one token it shows; a [`TokenKey`] one key on that. No vendor code runs
 //! in this process. Lists are answered from what the last scan found; a signature costs one call to one worker.
 
+mod claimants;
 pub mod discover;
 pub mod error;
 mod holders;
 mod key;
 pub mod manage;
+mod notes;
 mod pool;
 mod presence;
 mod readers;
@@ -27,13 +29,14 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use tokio::sync::mpsc::UnboundedSender;
 
+pub use claimants::Claimants;
 pub(super) use key::SHA1_INFO;
 pub use key::TokenKey;
 pub use rest::Release;
 pub use token::Token;
 
 use super::People;
-use super::pin::{PinCache, PinError, PinSource, RefusedPins};
+use super::pin::{PinCache, PinSource, RefusedPins};
 use crate::crypto::fingerprint::FingerprintHash;
 use crate::ipc::{Answer, Call, KeyName, KeySeen, Sandbox, TokenName, TokenSeen};
 use crate::protocol::public_key::PublicKey;
@@ -82,35 +85,6 @@ pub enum Selector {
     Fingerprint(String),
 }
 
-/// The tokens that would be given the same unattended PIN. With more than one, none is.
-#[derive(Clone, Default)]
-pub struct Claimants(Arc<Mutex<Claims>>);
-
-#[derive(Default)]
-struct Claims {
-    /// Modules that have not shown their tokens yet.
-    unseen: usize,
-    /// The labels of the tokens that want a PIN, by module.
-    labels: HashMap<PathBuf, Vec<String>>,
-}
-
-impl Claimants {
-    /// A set for several modules: until each had its first look, nobody gets the PIN.
-    pub fn of_modules(count: usize) -> Self {
-        Self(Arc::new(Mutex::new(Claims { unseen: count, ..Claims::default() })))
-    }
-
-    /// A module had its first look, whatever came of it.
-    fn looked(&self) {
-        let mut claims = self.lock();
-        claims.unseen = claims.unseen.saturating_sub(1);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Claims> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// A module in use.
 pub struct Module {
     spec: ModuleSpec,
@@ -126,6 +100,8 @@ pub struct Module {
     tokens: Mutex<IndexMap<TokenName, Arc<Token>>>,
     keys: Mutex<HashMap<(TokenName, KeyName), Arc<TokenKey>>>,
     changes: UnboundedSender<PathBuf>,
+    /// Why it could not be used at the last attempt.
+    trouble: Mutex<Option<TokenError>>,
 }
 
 impl Module {
@@ -150,6 +126,7 @@ impl Module {
             tokens: Mutex::default(),
             keys: Mutex::default(),
             changes,
+            trouble: Mutex::default(),
         })
     }
 
@@ -172,6 +149,7 @@ impl Module {
 
     async fn scan_now(self: &Arc<Self>) -> Result<(), TokenError> {
         let result = self.look_at_tokens().await;
+        self.note_trouble(result.as_ref().err());
         if !self.looked.swap(true, Ordering::Relaxed) {
             self.spec.claimants.looked();
         }
@@ -187,6 +165,7 @@ impl Module {
     async fn look_with(self: &Arc<Self>, lease: &mut Lease) -> Result<bool, TokenError> {
         let found = match lease.call(&Call::Scan).await? {
             Answer::Tokens { tokens, sees_insertions, pcscd } => {
+                self.note_trouble(None);
                 self.sees_insertions.store(sees_insertions, Ordering::Relaxed);
                 self.reads_by(pcscd);
                 tokens
@@ -304,46 +283,11 @@ impl Module {
         self.tokens_ever_wanting_pin().into_iter().filter(|token| token.is_present()).collect()
     }
 
-    /// The same with those that were there once: an unattended PIN that was meant for one of them is not given to the next.
-    fn tokens_ever_wanting_pin(&self) -> Vec<Arc<Token>> {
-        let wants =
-            |token: &Token| token.seen(|seen| seen.login_required && !seen.protected_path && self.is_about(seen));
-        self.tokens().values().filter(|token| wants(token)).cloned().collect()
-    }
-
     /// Forgets PINs and ends the workers, and with them every login.
     pub fn release(self: &Arc<Self>) {
         let tokens: Vec<Arc<Token>> = self.tokens().values().cloned().collect();
         tokens.iter().for_each(|token| token.forget_pin());
         self.rest();
-    }
-
-    /// Fails when the unattended PIN of this token would go to others too.
-    fn only_claimant(&self, token: &Token) -> Result<(), PinError> {
-        if token.seen(|seen| self.own_pin_source(seen)).is_some() {
-            return Ok(());
-        }
-        let claims = self.spec.claimants.lock();
-        if claims.unseen > 0 {
-            return Err(PinError::TooEarly);
-        }
-        let mut tokens: Vec<&str> = claims.labels.values().flatten().map(String::as_str).collect();
-        tokens.sort_unstable();
-        match tokens.len() {
-            0 | 1 => Ok(()),
-            count => Err(PinError::Ambiguous { count, tokens: tokens.join(", ") }),
-        }
-    }
-
-    fn claim(&self) {
-        let without_own = |token: &Arc<Token>| token.seen(|seen| self.own_pin_source(seen)).is_none();
-        let labels = self
-            .tokens_ever_wanting_pin()
-            .iter()
-            .filter(|token| without_own(token))
-            .map(|token| token.label())
-            .collect();
-        self.spec.claimants.lock().labels.insert(self.spec.path.clone(), labels);
     }
 
     fn keys_changed(&self) {

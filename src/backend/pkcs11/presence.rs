@@ -174,6 +174,7 @@ async fn follow(watched: Weak<Module>) {
             Ok(looked) => {
                 failures = 0;
                 let usual = if presence.is_idle() { IDLE_PAUSE } else { PAUSE };
+                module.note_trouble(None);
                 if let Looked::Usual { glance } = looked {
                     pause = usual.max(glance.saturating_mul(PAUSE_PER_LOOK)).min(LONGEST_STEADY_PAUSE);
                     if module.is_missing_a_token() {
@@ -193,7 +194,10 @@ async fn follow(watched: Weak<Module>) {
                 match failures {
                     1 => tracing::info!("looking for tokens: {error}"),
                     // Whatever was there is out of reach.
-                    2 => module.all_gone(),
+                    2 => {
+                        module.all_gone();
+                        module.note_trouble(Some(&error));
+                    }
                     _ => {}
                 }
                 pause = PAUSE.saturating_mul(1 << failures.min(6)).min(LONGEST_PAUSE);

@@ -55,6 +55,8 @@ impl Attempt {
 /// What one signature needs from its key.
 pub(super) struct Work {
     pub(super) key: KeyName,
+    /// Which of the private keys that fit, see [`Call::Sign`].
+    pub(super) nth: usize,
     /// How the key is called in a question for the PIN.
     pub(super) label: String,
     pub(super) mechanism: Mechanism,
@@ -102,14 +104,17 @@ impl Token {
         let shows_all = self.shows_all.load(Ordering::Relaxed);
         let mut last_look = self.public_look.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = self.seen(|before| {
-            let keys = if found.logged_in {
-                found.keys
+            let (keys, left_out) = if found.logged_in {
+                (found.keys, found.left_out)
             } else {
                 let last = std::mem::replace(&mut *last_look, names(&found.keys));
-                if shows_all { updated(&before.keys, &last, found.keys) } else { found.keys }
+                match shows_all {
+                    true => (updated(&before.keys, &last, found.keys), std::mem::take(&mut before.left_out)),
+                    false => (found.keys, found.left_out),
+                }
             };
             let changed = keys != before.keys;
-            *before = TokenSeen { keys, logged_in: before.logged_in || found.logged_in, ..found };
+            *before = TokenSeen { keys, left_out, logged_in: before.logged_in || found.logged_in, ..found };
             changed
         });
         changed || was_away
@@ -253,6 +258,7 @@ impl Token {
             let call = Call::Sign {
                 token: self.name.clone(),
                 key: work.key.clone(),
+                nth: work.nth,
                 mechanism: work.mechanism,
                 input: work.input.clone(),
                 pin: pin.as_deref().map(octets),

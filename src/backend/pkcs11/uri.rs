@@ -230,6 +230,7 @@ mod tests {
             device: false,
             logged_in: false,
             keys: Vec::new(),
+            left_out: Vec::new(),
         }
     }
 

@@ -11,7 +11,8 @@ use super::module::{name, seen};
 use super::{fault, keys};
 use crate::backend::pin::TriesLeft;
 use crate::ipc::token::{Holder, KeyKind, TokenAnswer, TokenCall, TokenState};
-use crate::ipc::{FaultKind, KeySeen, ModuleFault};
+use crate::ipc::{FaultKind, ModuleFault};
+use crate::worker::keys::Scan;
 
 /// Serves one call.
 pub(super) fn serve(context: &Pkcs11, call: TokenCall) -> Result<TokenAnswer, ModuleFault> {
@@ -50,12 +51,12 @@ fn state(context: &Pkcs11, slot: Slot) -> Result<TokenState, ModuleFault> {
     let slot_info = context.get_slot_info(slot).map_err(fault::of)?;
     let contents = match info.token_initialized() {
         true => contents(context, slot, &info),
-        false => Ok((Vec::new(), 0)),
+        false => Ok((Scan::default(), 0)),
     };
     let unreadable = contents.as_ref().err().map(|fault| fault.text.clone());
-    let (keys, objects) = contents.unwrap_or_default();
+    let (found, objects) = contents.unwrap_or_default();
     Ok(TokenState {
-        seen: seen(slot, &info, &slot_info, false, keys),
+        seen: seen(slot, &info, &slot_info, false, found),
         initialized: info.token_initialized(),
         objects,
         unreadable,
@@ -69,7 +70,7 @@ fn state(context: &Pkcs11, slot: Slot) -> Result<TokenState, ModuleFault> {
 }
 
 /// The keys that show before a login, and how many objects of all kinds do.
-fn contents(context: &Pkcs11, slot: Slot, info: &TokenInfo) -> Result<(Vec<KeySeen>, u64), ModuleFault> {
+fn contents(context: &Pkcs11, slot: Slot, info: &TokenInfo) -> Result<(Scan, u64), ModuleFault> {
     let session = context.open_ro_session(slot).map_err(fault::of)?;
     let objects = session.find_objects(&[]).map_err(fault::of)?;
     Ok((keys::scan(&session, !info.login_required())?, objects.len() as u64))

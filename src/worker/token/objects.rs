@@ -52,7 +52,7 @@ pub(super) fn generate(
     };
     generate_pair(&session, kind, label, &id).map_err(of)?;
     let seen = keys::scan(&session, sees_private)?;
-    seen.into_iter().find(|key| key.id == id).ok_or_else(|| {
+    seen.keys.into_iter().find(|key| key.id == id).ok_or_else(|| {
         let text = format!("the key was made with the id {}, but the token does not show its public half", hex(&id));
         fault::new(FaultKind::Other, text)
     })
@@ -133,7 +133,7 @@ pub(super) fn beside(context: &Pkcs11, at: &Holder, certificate: &[u8]) -> Resul
     let (slot, info) = find(context, at)?;
     let session = context.open_ro_session(slot).map_err(of)?;
     let blob = material.to_blob();
-    let key = keys::scan(&session, !info.login_required())?.into_iter().find(|key| key.public == blob);
+    let key = keys::scan(&session, !info.login_required())?.keys.into_iter().find(|key| key.public == blob);
     let key = key.ok_or_else(|| {
         fault::new(FaultKind::KeyGone, "no key that shows on it belongs to the certificate; nothing was changed")
     })?;

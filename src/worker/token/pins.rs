@@ -12,7 +12,8 @@ use crate::backend::pin::TriesLeft;
 use crate::ipc::token::{Holder, Presented, Role};
 use crate::ipc::{FaultKind, ModuleFault, SecretOctets, TokenName};
 use crate::worker::fault;
-use crate::worker::module::{name, tries, user_login};
+use crate::worker::login::{tries, user_login};
+use crate::worker::module::name;
 
 /// Erases a token and gives it a label and PINs.
 pub(super) fn initialize(

@@ -12,7 +12,7 @@ use std::io::{self, BufRead};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::RvError;
 use cryptoki::mechanism::{Mechanism, MechanismType};
-use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
+use cryptoki::object::{Attribute, AttributeType, CertificateType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
@@ -70,6 +70,7 @@ impl Host {
             "find" => return Ok(self.find(argument)?.len().to_string()),
             "can-sign" => return self.can_sign(),
             "sign" => return self.sign(),
+            "write" => self.write(argument)?,
             "memory" => return memory_kb().map(|kb| kb.to_string()),
             other => return Err(format!("unknown order {other}").into()),
         }
@@ -134,6 +135,17 @@ impl Host {
         }
     }
 
+    /// Writes an object to the token.
+    fn write(&self, what: &str) -> Result<(), Box<dyn Error>> {
+        let mut words = what.split(' ');
+        let mut template = of_class(words.next().unwrap_or_default())?;
+        for word in words {
+            template.push(attribute(word)?);
+        }
+        self.session()?.create_object(&template)?;
+        Ok(())
+    }
+
     /// Signs with P-256 and tells the signature's length and whether the token itself takes it for good.
     fn sign(&mut self) -> Answer {
         let (private, public) = match self.keys {
@@ -148,6 +160,44 @@ impl Host {
         let good = self.session()?.verify(&Mechanism::Ecdsa, public, &digest, &signature).is_ok();
         Ok(format!("{} {}", signature.len(), if good { "good" } else { "bad" }))
     }
+}
+
+/// The attributes of an object of this class and of none in particular.
+fn of_class(class: &str) -> Result<Vec<Attribute>, Box<dyn Error>> {
+    let mut attributes = vec![Attribute::Token(true), Attribute::Private(class == "private")];
+    attributes.extend(match class {
+        "public" => {
+            vec![Attribute::Class(ObjectClass::PUBLIC_KEY), Attribute::KeyType(KeyType::EC), Attribute::Verify(true)]
+        }
+        "private" => vec![
+            Attribute::Class(ObjectClass::PRIVATE_KEY),
+            Attribute::KeyType(KeyType::EC),
+            Attribute::Sensitive(true),
+            Attribute::Sign(true),
+        ],
+        "certificate" => {
+            vec![Attribute::Class(ObjectClass::CERTIFICATE), Attribute::CertificateType(CertificateType::X_509)]
+        }
+        other => return Err(format!("unknown class {other}").into()),
+    });
+    Ok(attributes)
+}
+
+/// `name=value`, the value in hexadecimal digits.
+fn attribute(word: &str) -> Result<Attribute, Box<dyn Error>> {
+    let (name, digits) = word.split_once('=').ok_or("an attribute is name=value")?;
+    let value: Result<Vec<u8>, _> =
+        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(digits.get(at..at + 2).unwrap_or(""), 16)).collect();
+    let value = value?;
+    Ok(match name {
+        "id" => Attribute::Id(value),
+        "label" => Attribute::Label(value),
+        "parameters" => Attribute::EcParams(value),
+        "point" => Attribute::EcPoint(value),
+        "subject" => Attribute::Subject(value),
+        "value" => Attribute::Value(value),
+        other => return Err(format!("unknown attribute {other}").into()),
+    })
 }
 
 fn set(flags: &[(&str, bool)]) -> String {
