@@ -227,6 +227,7 @@ fn a_forwarded_login_is_asked_about_before_the_device_blinks() {
     desk.device.presence("never");
     let mut login = way.goes_on(&desk, &key);
     desk.waits_for_touch();
+    assert!(until(SOON, || desk.askpass.notices().len() == 1), "what the notice says is written down");
     desk.device.press();
     assert!(login.ends(SOON).success(), "{}\n{}", login.log(), desk.agent.log());
     way.target.accepted(key.public());

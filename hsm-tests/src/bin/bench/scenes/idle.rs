@@ -15,15 +15,14 @@ use crate::target::Who;
 
 /// # Errors
 ///
-/// The machine does not allow so many descriptors, or an agent failed to answer.
+/// An agent failed to answer.
 pub(crate) fn measure(options: &Options, fixture: &Fixture, rows: &mut Vec<Row>) -> Result<()> {
-    let count = options.idle;
+    let count = allow_descriptors(options.idle)?;
     let name = format!("list beside {count} idle connections, 1 client");
     if !options.wants(&name) {
         return Ok(());
     }
     eprintln!("{name}");
-    allow_descriptors(2 * count + 256)?;
     let pair = Pair::start(options, fixture, &[])?;
     let memory = |who: Who| process::usage_of_tree(pair.agent(who).id()).rss_kb;
     let mut taken = Row::new(format!("memory of each of {count} idle connections"), "B");
@@ -47,12 +46,14 @@ pub(crate) fn measure(options: &Options, fixture: &Fixture, rows: &mut Vec<Row>)
     Ok(())
 }
 
-/// The agents inherit what is allowed here.
-fn allow_descriptors(count: usize) -> Result<()> {
-    let limit = getrlimit(Resource::Nofile);
-    let count = u64::try_from(count)?;
-    match limit.maximum {
-        Some(most) if most < count => Err(format!("at most {most} descriptors are allowed here, not {count}").into()),
-        most => Ok(setrlimit(Resource::Nofile, Rlimit { current: most.or(Some(count)), maximum: most })?),
-    }
+/// Allows this process, and the agents that inherit it, the descriptors for so many connections to each of two agents; how many the machine
+/// lets them be, if it allows fewer.
+fn allow_descriptors(count: usize) -> Result<usize> {
+    const OTHERS: usize = 256;
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let most = maximum.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+    let count = count.min(most.saturating_sub(OTHERS) / 2);
+    let current = Some(u64::try_from(2 * count + OTHERS)?);
+    setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
+    Ok(count)
 }
