@@ -21,6 +21,11 @@ pub fn escape(octets: &[u8]) -> String {
     shown
 }
 
+/// Octets as hexadecimal digits.
+pub fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
 /// Shows the lines of a text for people as they are, but for what a terminal would obey: the agent that says them may be anybody's.
 pub fn printable(text: &str) -> String {
     text.split('\n').map(|line| escape(line.as_bytes()).replace("\\\\", "\\")).collect::<Vec<_>>().join("\n")

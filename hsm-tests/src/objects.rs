@@ -61,8 +61,7 @@ impl Objects {
         };
         let mut order = format!("write {class}");
         for (name, value) in attributes {
-            write!(order, " {name}=").expect("a text");
-            value.iter().for_each(|octet| write!(order, "{octet:02x}").expect("a text"));
+            write!(order, " {name}={}", faulty_module::hexadecimal(value)).expect("a text");
         }
         self.host.ask(&order).unwrap_or_else(|error| panic!("{order}: {error}"));
     }

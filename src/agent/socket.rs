@@ -278,7 +278,7 @@ pub fn restart_marker(socket: &Path) -> io::Result<PathBuf> {
     use std::os::unix::ffi::OsStrExt as _;
     let folder = private_folder().map_err(io::Error::other)?;
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, socket.as_os_str().as_bytes());
-    let name: String = hash.as_ref().iter().take(8).map(|octet| format!("{octet:02x}")).collect();
+    let name = crate::text::hex(&hash.as_ref()[..8]);
     Ok(folder.join(format!("was-at.{name}")))
 }
 

@@ -98,18 +98,7 @@ impl Assessor {
             Err(unknown) => Err(unknown.clone()),
         };
         let number = Some(self.live.accepted(listener, &peer, &place));
-        Connection {
-            assessor: Arc::clone(self),
-            listener: Arc::clone(listener),
-            peer,
-            place,
-            binds: Binds::default(),
-            number,
-            has_open_judgement: false,
-            program: None,
-            config: None,
-            here: OnceLock::new(),
-        }
+        self.connection(Arc::clone(listener), peer, place, Binds::default(), number)
     }
 
     /// The connections there are, and the latest judgements.
@@ -122,14 +111,24 @@ impl Assessor {
     #[must_use]
     pub fn look(self: &Arc<Self>, view: View) -> Connection {
         let View { listener, peer, place, binds, since: _ } = view;
-        let assessor = Arc::clone(self);
+        self.connection(listener, peer, place, binds, None)
+    }
+
+    fn connection(
+        self: &Arc<Self>,
+        listener: Arc<Listener>,
+        peer: Arc<Peer>,
+        place: Result<Place, Unknown>,
+        binds: Binds,
+        number: Option<u64>,
+    ) -> Connection {
         Connection {
-            assessor,
+            assessor: Arc::clone(self),
             listener,
             peer,
             place,
             binds,
-            number: None,
+            number,
             has_open_judgement: false,
             program: None,
             config: None,

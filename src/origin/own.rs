@@ -4,7 +4,7 @@
 //! apart is their sandbox, which nobody gets rid of, and their parents, as long as these live.
 
 use super::Unknown;
-use super::peer::{Process, ProcessId};
+use super::peer::{Process, ProcessId, parent_of};
 use super::proc::{Confinement, Executable, Namespaces, ProcDir, Stat};
 
 /// A process with more generations above it is taken for what it may be at worst.
@@ -93,10 +93,8 @@ impl Own {
 fn parent(id: ProcessId, stat: Stat) -> Option<(ProcessId, Stat)> {
     let above = |stat: Stat| {
         let number = Some(stat.parent).filter(|parent| *parent > 0)?;
-        let above = ProcDir::open(number).and_then(|directory| directory.stat()).ok()?;
-        // A parent is older than its child; a younger one is a stranger that got the number.
-        let id = ProcessId { pid: number, start: above.start };
-        (above.start <= id.start).then_some((id, above))
+        let (_, above) = parent_of(number, id.start)?;
+        Some((ProcessId { pid: number, start: above.start }, above))
     };
     above(stat).or_else(|| {
         // It may have gone meanwhile, and somebody else have taken its place.

@@ -83,8 +83,11 @@ impl ProcessId {
 pub(super) struct Lifeline(OwnedFd);
 
 impl Lifeline {
+    /// A pidfd becomes readable when its process ends: pidfd_open(2).
     pub(super) fn has_ended(&self) -> bool {
-        has_ended(&self.0)
+        let mut events = [PollFd::new(&self.0, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        !matches!(poll(&mut events, Some(&at_once)), Ok(0))
     }
 }
 
@@ -137,8 +140,8 @@ impl Process {
         if pid <= 0 {
             return Err(Unknown::new("the process that connected is in a process namespace out of our sight"));
         }
-        let pidfd = match pidfd {
-            Ok(pidfd) => Some(pidfd),
+        let lifeline = match pidfd {
+            Ok(pidfd) => Some(Lifeline(pidfd)),
             Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => None,
             Err(error) => {
                 return Err(Unknown::new(format!("the process that connected is gone: {error}")));
@@ -147,8 +150,8 @@ impl Process {
         let process = ProcDir::open(pid).and_then(|directory| Self::read(pid, &directory));
         // The directory was opened by number. It belongs to the process that connected if that process still lives now:
         // its number cannot have been anybody else's in between.
-        let ended = match (&pidfd, &process) {
-            (Some(pidfd), _) => has_ended(pidfd),
+        let ended = match (&lifeline, &process) {
+            (Some(lifeline), _) => lifeline.has_ended(),
             // Before Linux 6.5 there is no descriptor of the peer, and its start, read again, at least shows that the
             // number has not changed hands while we read.
             (None, Ok(process)) => !process.id.lives(),
@@ -266,14 +269,7 @@ impl Process {
         let mut ancestors = Vec::new();
         let (mut parent, mut child_start) = (self.stat.parent, self.id.start);
         while parent > 1 && ancestors.len() < MOST_ANCESTORS {
-            let Ok(directory) = ProcDir::open(parent) else {
-                break;
-            };
-            let Ok(stat) = directory.stat() else { break };
-            // A parent is older than its child; a younger one is a stranger that got the number.
-            if stat.start > child_start {
-                break;
-            }
+            let Some((directory, stat)) = parent_of(parent, child_start) else { break };
             ancestors.push(Ancestor {
                 pid: parent,
                 executable: directory.executable().ok().map(|executable| executable.path),
@@ -299,11 +295,12 @@ impl Process {
     }
 }
 
-/// A pidfd becomes readable when its process ends: pidfd_open(2).
-fn has_ended(pidfd: &impl AsFd) -> bool {
-    let mut events = [PollFd::new(pidfd, PollFlags::IN)];
-    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-    !matches!(poll(&mut events, Some(&at_once)), Ok(0))
+/// The process with this number, as the parent of one that started at `child_start`; none where it may not be seen.
+pub(super) fn parent_of(number: i32, child_start: u64) -> Option<(ProcDir, Stat)> {
+    let directory = ProcDir::open(number).ok()?;
+    let stat = directory.stat().ok()?;
+    // A parent is older than its child; a younger one is a stranger that got the number.
+    (stat.start <= child_start).then_some((directory, stat))
 }
 
 fn ticks(count: u64) -> Duration {

@@ -39,6 +39,13 @@ fn a_client_that_is_gone_before_we_look_is_unknown() {
 }
 
 #[test]
+fn a_parent_is_no_younger_than_its_child() {
+    let own = Process::of(i32::try_from(std::process::id()).expect("pid")).expect("ourselves").id;
+    assert!(parent_of(own.pid, own.start).is_some());
+    assert!(parent_of(own.pid, own.start - 1).is_none());
+}
+
+#[test]
 fn without_a_peer_pidfd_the_start_time_stands_in() {
     let unsupported = || Err(std::io::Error::from_raw_os_error(libc::ENOPROTOOPT));
     let own = i32::try_from(std::process::id()).expect("pid");

@@ -98,7 +98,7 @@ mod token_state;
 mod watch;
 
 pub use control::{Rules, RulesError, library};
-pub use log::{CallLog, Entry, Outcome};
+pub use log::{CallLog, Entry, Outcome, hexadecimal, octets};
 pub use rules::BadRule;
 
 /// The variable that names the real module.

@@ -191,12 +191,14 @@ impl Outcome {
 }
 
 /// Octets in hexadecimal, as rules and the log have them.
-pub(crate) fn hexadecimal(octets: &[u8]) -> String {
+#[must_use]
+pub fn hexadecimal(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
-/// What [`hexadecimal`] was made of.
-pub(crate) fn octets(text: &str) -> Option<Vec<u8>> {
+/// What [`hexadecimal`] was made of; none for any other text.
+#[must_use]
+pub fn octets(text: &str) -> Option<Vec<u8>> {
     let pairs = text.as_bytes().chunks(2).map(std::str::from_utf8);
     pairs
         .map(|pair| pair.ok().filter(|pair| pair.len() == 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))

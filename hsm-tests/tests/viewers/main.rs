@@ -251,6 +251,15 @@ fn a_pin_is_typed_unseen_and_never_reaches_the_shell() {
     assert!(!screen.contains(token.pin()) && !agent.log().contains(token.pin()));
 }
 
+/// A home with the place where an agent is found without `SSH_AUTH_SOCK`: that of the one named `hardkey/agent`.
+fn with_usual_place() -> Home {
+    let home = Home::new();
+    for folder in ["run/hardkey", "hardkey", "log/hardkey"] {
+        home.directory(folder);
+    }
+    home
+}
+
 /// What a login has in its environment.
 fn environment(home: &Home) -> String {
     format!("SetEnv XDG_RUNTIME_DIR={} HOME={}", home.path("run").display(), home.path("home").display())
@@ -261,11 +270,7 @@ fn whoever_logs_in_from_elsewhere_finds_the_agent_of_this_machine() {
     if stock_cannot(COMMAND) {
         return;
     }
-    let home = Home::new();
-    // At the place where it is found without SSH_AUTH_SOCK.
-    for folder in ["run/hardkey", "hardkey", "log/hardkey"] {
-        home.directory(folder);
-    }
+    let home = with_usual_place();
     let agent = bare(&home).named("hardkey/agent").start();
     let away = bare(&home).named("away").start();
     let carried = KeyFile::new(&home, "carried");
@@ -297,10 +302,7 @@ fn whatever_is_asked_of_the_agent_finds_it_at_its_usual_place() {
     if stock_cannot(COMMAND) {
         return;
     }
-    let home = Home::new();
-    for folder in ["run/hardkey", "hardkey", "log/hardkey"] {
-        home.directory(folder);
-    }
+    let home = with_usual_place();
     let commands: [&[&str]; 4] = [&["approvals"], &["explain"], &["release"], &["prompts", "--list"]];
     let run =
         |arguments: &[&str], named: &str| home.command("hardkey").args(arguments).env("SSH_AUTH_SOCK", named).run();

@@ -1,6 +1,6 @@
 //! Modules that turn against the agent: their workers run its own program, and are nobody to consent.
 
-use faulty_module::{Entry, Outcome};
+use faulty_module::{Entry, Outcome, hexadecimal, octets};
 use hsm_tests::{FaultyToken, login};
 
 use super::*;
@@ -8,10 +8,6 @@ use super::*;
 /// A frame around a message.
 fn frame(message: &[u8]) -> Vec<u8> {
     Body::nothing().string(message).bytes()
-}
-
-fn hexadecimal(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// What one of our own extensions is asked, in a frame.
@@ -36,11 +32,7 @@ fn within_a_signature(agent: &Agent, token: &FaultyToken, fault: &str) -> String
 /// What a command printed that the module ran.
 fn printed(agent: &Agent, token: &FaultyToken, command: &str) -> String {
     let came = within_a_signature(agent, token, &format!("run {command}"));
-    let octets = came.as_bytes().chunks(2).map(|pair| {
-        let pair = std::str::from_utf8(pair).expect("ASCII");
-        u8::from_str_radix(pair, 16).expect("hexadecimal")
-    });
-    String::from_utf8_lossy(&octets.collect::<Vec<u8>>()).into_owned()
+    String::from_utf8_lossy(&octets(&came).expect("hexadecimal")).into_owned()
 }
 
 #[test]

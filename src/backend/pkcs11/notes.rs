@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use super::error::TokenError;
 use super::{Module, Token, TokenKey};
 use crate::ipc::{Half, KeySeen, LeftOut};
-use crate::text::escape;
+use crate::text::{escape, hex};
 
 impl Module {
     /// Notes why the module cannot be used, or that it can.
@@ -60,8 +60,7 @@ const NO_PRIVATE: &str = "no private key on the token has the same id; if there 
 
 /// A label and an id, either of which may be missing.
 fn named(label: &[u8], id: &[u8]) -> String {
-    let id: String = id.iter().map(|octet| format!("{octet:02x}")).collect();
-    let id = if id.is_empty() { "without id".to_owned() } else { format!("(id {id})") };
+    let id = if id.is_empty() { "without id".to_owned() } else { format!("(id {})", hex(id)) };
     match escape(label) {
         label if label.is_empty() => format!("without label {id}"),
         label => format!("\"{label}\" {id}"),

@@ -145,7 +145,7 @@ async fn info(chosen: &Chosen, devices: &Devices) -> Result<ExitCode, String> {
         None => "not supported".to_owned(),
     };
     let yes = |value| if value { "yes" } else { "no" }.to_owned();
-    let hex: String = abilities.aaguid.iter().map(|octet| format!("{octet:02x}")).collect();
+    let hex = crate::text::hex(&abilities.aaguid);
     let kinds = if abilities.ed25519 == Some(false) { "ecdsa-sk" } else { "ecdsa-sk, ed25519-sk" };
     let rows = [
         ("device", device.path.display().to_string()),

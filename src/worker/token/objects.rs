@@ -12,6 +12,7 @@ use super::pins::{logged_in, of};
 use super::{find, makes};
 use crate::ipc::token::{Beside, Holder, KeyKind, Login, Role};
 use crate::ipc::{FaultKind, KeySeen, ModuleFault};
+use crate::text::hex;
 use crate::worker::{fault, keys, public};
 
 /// The object identifiers of the curves, in DER (RFC 5480, RFC 8410).
@@ -208,8 +209,4 @@ fn session(context: &Pkcs11, at: &Holder, login: Option<Login>) -> Result<Sessio
         Some(Login { role, presented }) => logged_in(context, at, role, presented),
         None => context.open_rw_session(find(context, at)?.0).map_err(of),
     }
-}
-
-fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }

@@ -186,9 +186,7 @@ fn of_class(class: &str) -> Result<Vec<Attribute>, Box<dyn Error>> {
 /// `name=value`, the value in hexadecimal digits.
 fn attribute(word: &str) -> Result<Attribute, Box<dyn Error>> {
     let (name, digits) = word.split_once('=').ok_or("an attribute is name=value")?;
-    let value: Result<Vec<u8>, _> =
-        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(digits.get(at..at + 2).unwrap_or(""), 16)).collect();
-    let value = value?;
+    let value = faulty_module::octets(digits).ok_or("a value is in hexadecimal digits")?;
     Ok(match name {
         "id" => Attribute::Id(value),
         "label" => Attribute::Label(value),
