@@ -35,10 +35,12 @@ step() {
     minutes=$1
     shift
     printf '\n== %s\n' "$*"
+    began=$(date +%s)
     # Plain text, because it is read below; tee, because people want to see it now.
     { NO_COLOR=1 CARGO_TERM_COLOR=never timeout --foreground --kill-after=30 "${minutes}m" "$@" 2>&1 && echo 0 >"$scratch/status" || echo $? >"$scratch/status"; } |
         tee "$scratch/output"
     status=$(cat "$scratch/status")
+    printf '== %s s\n' "$(($(date +%s) - began))"
     [ "$status" -ne 124 ] || echo "stopped after $minutes minutes: $*"
     counts=$(awk '
         $1 == "Summary" { for (i = 2; i <= NF; i++) { if ($i ~ /^tests?$/) run = $(i - 1); if ($i == "passed" || $i == "passed,") good = $(i - 1) }
