@@ -23,6 +23,7 @@ pub mod protocol;
 pub mod rotation;
 pub mod shell;
 pub mod state_file;
+pub mod stream;
 pub mod sys;
 pub mod text;
 pub mod worker;

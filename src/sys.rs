@@ -82,13 +82,13 @@ pub fn adopt_passed(descriptor: RawFd) -> io::Result<OwnedFd> {
     Ok(owned)
 }
 
-/// Watches a descriptor for readability in the runtime of this thread.
+/// Watches a descriptor for this, and for its end, in the runtime of this thread.
 ///
 /// # Errors
 /// The descriptor cannot be watched, or there is no runtime.
-pub fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` names one open descriptor for as long as it lives, and `AsyncFd` deregisters it before dropping it.
-    unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(Into::into)
+    unsafe { AsyncFd::register_with_interest(descriptor, interest) }.map_err(Into::into)
 }
 
 /// Gives memory that is allocated and free back to the system, as far as the C library can tell: malloc_trim(3).

@@ -3,18 +3,15 @@
 use std::io;
 use std::sync::Arc;
 
-use rustix::net::{SendFlags, send};
-use tokio::io::Interest;
-use tokio::net::UnixStream;
-
 use super::Agent;
 use super::handler::Handler;
 use crate::origin::connection::Connection;
 use crate::protocol::frame::{FrameBuffer, MAX_MESSAGE};
+use crate::stream::Stream;
 
 /// Serves a connection until the client closes it or loses the frame. One that waits for its client's next request holds one descriptor
 /// and little memory.
-pub(super) async fn serve(agent: &Arc<Agent>, stream: Arc<UnixStream>, origin: Box<Connection>) {
+pub(super) async fn serve(agent: &Arc<Agent>, stream: Arc<Stream>, origin: Box<Connection>) {
     let mut handler = Handler::new(agent, origin);
     let mut frames = FrameBuffer::new(MAX_MESSAGE);
     loop {
@@ -33,12 +30,12 @@ pub(super) async fn serve(agent: &Arc<Agent>, stream: Arc<UnixStream>, origin: B
                 biased;
                 // Boxed, so that its many states need room only while there is a request.
                 reply = Box::pin(handler.handle(frame)) => reply,
-                () = hung_up(&stream) => {
+                () = stream.hung_up() => {
                     tracing::debug!("client went away while its request was pending");
                     return;
                 }
             };
-            if let Err(error) = send_all(&stream, reply.as_ref()).await {
+            if let Err(error) = stream.write_all(reply.as_ref()).await {
                 tracing::debug!(%error, "client went away before its reply");
                 return;
             }
@@ -55,43 +52,6 @@ pub(super) async fn serve(agent: &Arc<Agent>, stream: Arc<UnixStream>, origin: B
             // Not readable after all; round again, lest the wait holds the room for what does not come.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => return,
-        }
-    }
-}
-
-/// Resolves when the client has closed the connection altogether. A client that only ended its sending still gets its replies, and
-/// requests that wait behind the present one stay unread, so what tells is that nothing can be written any more. The socket is nearly always
-/// ready to be written to; that is denied here until there is something new to know of it.
-async fn hung_up(stream: &UnixStream) {
-    loop {
-        match stream.ready(Interest::WRITABLE).await {
-            Ok(ready) if ready.is_write_closed() => return,
-            Ok(_) => {
-                let _: io::Result<()> = stream.try_io(Interest::WRITABLE, || Err(io::ErrorKind::WouldBlock.into()));
-            }
-            // It cannot be watched; the request then runs to its end.
-            Err(_) => std::future::pending().await,
-        }
-    }
-}
-
-/// Tries before it waits for readiness, which [`hung_up`] may have denied.
-async fn send_all(stream: &UnixStream, mut octets: &[u8]) -> io::Result<()> {
-    let mut attempt = || {
-        let count = send(stream, octets, SendFlags::NOSIGNAL)?;
-        octets = &octets[count..];
-        io::Result::Ok(octets.is_empty())
-    };
-    loop {
-        match attempt() {
-            Ok(true) => return Ok(()),
-            Ok(false) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if stream.async_io(Interest::WRITABLE, &mut attempt).await? {
-                    return Ok(());
-                }
-            }
-            Err(error) => return Err(error),
         }
     }
 }

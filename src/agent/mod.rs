@@ -32,12 +32,15 @@ mod session;
 mod signing;
 pub mod socket;
 
-use std::os::unix::net::UnixListener as StdUnixListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::net::UnixListener;
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{SocketFlags, accept_with};
+use tokio::io::Interest;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::audit::Audit;
@@ -51,6 +54,8 @@ use crate::origin::connection::{Assessor, Listener};
 use crate::origin::ledger::Socket;
 use crate::policy::websafe::Websafe;
 use crate::policy::{Preset, Rates};
+use crate::stream::Stream;
+use crate::sys;
 use crowd::Crowd;
 use policies::Policies;
 pub use provider_policy::ProviderPolicy;
@@ -137,25 +142,26 @@ impl Agent {
     ///
     /// # Errors
     /// The listener cannot be used.
-    pub async fn serve(self: &Arc<Self>, listener: StdUnixListener, place: Listener) -> std::io::Result<()> {
+    pub async fn serve(self: &Arc<Self>, listener: UnixListener, place: Listener) -> std::io::Result<()> {
         listener.set_nonblocking(true)?;
-        let listener = UnixListener::from_std(listener)?;
+        let listener = sys::watch(listener.into(), Interest::READABLE)?;
         let place = Arc::new(place);
-        let owner = rustix::process::getuid().as_raw();
+        let owner = rustix::process::getuid();
         loop {
             // At the limit clients queue in the listener's backlog, as with stock.
             let Ok(seat) = Arc::clone(&self.seats).acquire_owned().await else { return Ok(()) };
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+            let accept = |listener: &OwnedFd| Ok(accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?);
+            let stream = match listener.async_io(Interest::READABLE, accept).await.and_then(Stream::new) {
+                Ok(stream) => stream,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             };
-            match stream.peer_cred() {
+            match socket_peercred(&stream).map(|peer| peer.uid) {
                 //= RFC 9987 section 6: Access to these endpoints SHOULD be controlled as discussed in Section 10.
-                Ok(peer) if peer.uid() == owner || peer.uid() == 0 => {
+                Ok(peer) if peer == owner || peer.is_root() => {
                     let agent = Arc::clone(self);
                     // Now: facts about the peer are the better the earlier they are read.
                     let stream = Arc::new(stream);
@@ -168,7 +174,7 @@ impl Agent {
                     }));
                 }
                 Ok(peer) => log_quota::turned_away(|| {
-                    tracing::warn!("uid mismatch: peer euid {} != uid {owner}", peer.uid());
+                    tracing::warn!("uid mismatch: peer euid {} != uid {}", peer.as_raw(), owner.as_raw());
                 }),
                 Err(error) => log_quota::turned_away(|| {
                     tracing::warn!(%error, "cannot tell who connects; connection closed");

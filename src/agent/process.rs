@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Resource, Rlimit};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::sys::{self, Forked};
@@ -104,7 +104,7 @@ impl Companion {
     /// Waits until it is gone.
     async fn gone(self) -> io::Result<()> {
         match self {
-            Self::Command(process) => sys::watch(process)?.readable().await.map(drop),
+            Self::Command(process) => sys::watch(process, Interest::READABLE)?.readable().await.map(drop),
             Self::Caller(line) => {
                 line.set_nonblocking(true)?;
                 let wanted = tokio::net::UnixStream::from_std(line)?.read(&mut [0]).await;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::policies::Policies;
@@ -99,7 +100,7 @@ struct Watch {
 
 impl Watch {
     fn new(file: &Path) -> io::Result<Self> {
-        let events = sys::watch(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?)?;
+        let events = sys::watch(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?, Interest::READABLE)?;
         let mut watch = Self { events, names: Vec::new() };
         watch.add(file)?;
         watch.follow_links(file);

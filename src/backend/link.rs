@@ -3,19 +3,19 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::UnixStream;
+use rustix::net::Shutdown;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::pkcs11::error::TokenError;
 use crate::ipc::{self, Answer, Call, FaultKind, MAX_IPC, TokenName};
 use crate::protocol::frame::FrameBuffer;
+use crate::stream::Stream;
 
 /// The hidden subcommand that this binary runs as a worker.
 pub const SUBCOMMAND: &str = "worker";
@@ -30,7 +30,7 @@ const WEIGHED_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Link {
     module: String,
     child: Child,
-    socket: UnixStream,
+    socket: Stream,
     answers: FrameBuffer,
     /// When it was last looked at how much memory the process has.
     weighed: Instant,
@@ -48,7 +48,7 @@ impl Link {
     ) -> Result<Self, TokenError> {
         let name = module.display().to_string();
         let spawn = |error: io::Error| TokenError::Spawn { module: name.clone(), reason: error.to_string() };
-        let (ours, theirs) = StdUnixStream::pair().map_err(spawn)?;
+        let (ours, theirs) = UnixStream::pair().map_err(spawn)?;
         ours.set_nonblocking(true).map_err(spawn)?;
         let title = format!("hardkey worker for {name}");
         //= RFC 9987 section 10: agents SHOULD ensure that loaded token library code cannot gain access to other keys
@@ -69,7 +69,7 @@ impl Link {
         let mut link = Self {
             module: name.clone(),
             child,
-            socket: UnixStream::from_std(ours).map_err(spawn)?,
+            socket: Stream::new(ours.into()).map_err(spawn)?,
             answers: FrameBuffer::new(MAX_IPC),
             weighed: Instant::now(),
             logged_in: HashSet::new(),
@@ -141,7 +141,8 @@ impl Link {
 
     /// Lets the worker end by itself, so that it can withdraw what it asked of a device; one that does not is killed.
     pub(super) async fn part(mut self) {
-        drop(self.socket.shutdown().await);
+        // One that is gone already has no need of it.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Write);
         drop(timeout(FAREWELL, self.child.wait()).await);
     }
 

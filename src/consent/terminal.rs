@@ -13,6 +13,7 @@ use rustix::fs::OFlags;
 use rustix::termios::{
     LocalModes, OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize, tcsetattr,
 };
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -126,7 +127,7 @@ impl<'a> Screen<'a> {
         during.local_modes.set(LocalModes::ECHO, echo);
         tcsetattr(&file, OptionalActions::Flush, &during).map_err(|error| fail(error.into()))?;
         let second = file.as_fd().try_clone_to_owned().map_err(fail)?;
-        let watched = crate::sys::watch(second).map_err(fail)?;
+        let watched = crate::sys::watch(second, Interest::READABLE).map_err(fail)?;
         Ok(Self { place, watched, file, before, during, is_open: true })
     }
 
