@@ -85,12 +85,25 @@ impl Fixture {
     ///
     /// The file cannot be written.
     pub(crate) fn hardkey_configuration(&self) -> Result<PathBuf> {
-        let path = self.path("config.toml");
+        self.configuration("config.toml", "")
+    }
+
+    /// The same for a token that one worker serves.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub(crate) fn configuration_of_one_worker(&self) -> Result<PathBuf> {
+        self.configuration("worker.toml", "workers = 1\n")
+    }
+
+    fn configuration(&self, name: &str, of_module: &str) -> Result<PathBuf> {
+        let path = self.path(name);
         let program = std::env::current_exe()?;
         let rules = RULES.replace("@PROGRAM@", program.to_str().ok_or("the benchmark's own path is no text")?);
         let token = self.path("softhsm2.conf");
         let text = format!(
-            "discover = false\n{rules}\n[[module]]\npath = \"{MODULE}\"\nenv = {{ SOFTHSM2_CONF = \"{}\" }}\n",
+            "discover = false\n{rules}\n[[module]]\npath = \"{MODULE}\"\nenv = {{ SOFTHSM2_CONF = \"{}\" }}\n{of_module}",
             token.display()
         );
         fs::write(&path, text)?;

@@ -79,6 +79,7 @@ fn measure(options: &Options, fixture: &Fixture, rows: &mut Vec<Row>) -> Result<
     scenes::sign::measure(options, &targets, rows)?;
     scenes::memory::measure(options, &targets, rows);
     let keys = targets.end();
+    scenes::memory::after_signatures(options, fixture, &keys, rows)?;
     scenes::login::measure(options, fixture, rows)?;
     scenes::many_keys::measure(options, fixture, rows)?;
     scenes::idle::measure(options, fixture, rows)?;

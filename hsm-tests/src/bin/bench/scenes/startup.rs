@@ -27,17 +27,29 @@ pub(crate) fn measure(options: &Options, fixture: &Fixture, keys: &[Key], rows: 
     }
     eprintln!("start");
     let key = keys.iter().find(|key| key.in_token && key.kind == Kind::P256).ok_or("no key")?;
+    let mut bare = Row::new("start to first answer, no token", "ms");
     let mut starts = Start::rows();
     let mut order = Who::AGENTS;
     for _ in 0..options.rounds * STARTS_PER_ROUND {
         order.reverse();
         for who in order {
             let program = if who == Who::Hardkey { &options.hardkey } else { &options.stock };
+            bare.add(who, without_token(program, fixture)?);
             Start::measure(program, fixture, key)?.add_to(who, &mut starts);
         }
     }
+    rows.push(bare);
     rows.extend(starts);
     Ok(())
+}
+
+/// Milliseconds until an agent that knows of no token answers.
+fn without_token(program: &Path, fixture: &Fixture) -> Result<f64> {
+    let configuration = fixture.usual_configuration()?;
+    let began = Instant::now();
+    let mut agent = Agent::start_with(program, "bare", fixture, &configuration, &[])?;
+    agent.wait()?;
+    Ok(began.elapsed().as_secs_f64() * 1e3)
 }
 
 /// One start.
@@ -50,7 +62,7 @@ struct Start {
 impl Start {
     fn rows() -> [Row; 3] {
         [
-            Row::new("start to first answer", "ms"),
+            Row::new("start to first answer, with a token", "ms"),
             Row::new("start to first token signature", "ms"),
             Row::new("start, memory of agent and children", "kB"),
         ]
