@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::backend::pin::TriesLeft;
 use crate::protocol::public_key::KeyMaterial;
+use crate::protocol::signature::SignatureAlgorithm;
 
 /// The longest message between agent and worker, in octets; room for some ten thousand keys.
 pub const MAX_IPC: usize = 32 * 1024 * 1024;
@@ -35,21 +36,6 @@ pub struct KeyName {
     pub id: Vec<u8>,
     /// The public half's plain blob.
     pub public: Vec<u8>,
-}
-
-/// How a signature is to be computed on the token, and over what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Mechanism {
-    /// `CKM_RSA_PKCS` over a `DigestInfo`.
-    RsaPkcs,
-    /// `CKM_SHA256_RSA_PKCS` over the data; for tokens that forbid the raw form.
-    Sha256RsaPkcs,
-    /// `CKM_SHA512_RSA_PKCS` over the data; for tokens that forbid the raw form.
-    Sha512RsaPkcs,
-    /// `CKM_ECDSA` over a digest.
-    Ecdsa,
-    /// `CKM_EDDSA` over the data.
-    Eddsa,
 }
 
 /// A request to a worker.
@@ -89,18 +75,16 @@ pub enum Call {
         /// Present the PIN even when it is the final try.
         even_final_try: bool,
     },
-    /// Compute one signature.
+    /// Compute one signature, and verify it.
     Sign {
         /// The token.
         token: TokenName,
         /// The key.
         key: KeyName,
-        /// Which of the private keys that its id and type fit, from 0: objects of elliptic curves do not tell their public halves.
-        nth: usize,
-        /// The computation.
-        mechanism: Mechanism,
-        /// Its input.
-        input: Vec<u8>,
+        /// How the data are signed.
+        algorithm: SignatureAlgorithm,
+        /// The data, not hashed yet.
+        data: Vec<u8>,
         /// The PIN, for keys that want it at each use (`CKA_ALWAYS_AUTHENTICATE`). Never presented as the final try.
         pin: Option<SecretOctets>,
     },
@@ -301,6 +285,8 @@ pub enum FaultKind {
     MechanismRefused,
     /// The module does not do this at all.
     NotSupported,
+    /// What it answered is no signature of the key.
+    WrongSignature,
     /// The user cancelled on the device, or did not react.
     Cancelled,
     /// Anything else.

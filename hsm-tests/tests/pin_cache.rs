@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hsm_tests::{Agent, Answer, Home, Key, Module, Pinentry, SOON, Token, stock_cannot, until};
+use hsm_tests::{Agent, Answer, FaultyToken, Home, Key, Module, Pinentry, SOON, Token, stock_cannot, until};
 
 const KEEP: &str = "say how long a PIN is kept";
 
@@ -48,6 +48,22 @@ fn never_means_that_each_signature_asks() {
         assert!(one.ends(SOON).success(), "{}\n{}", one.log(), world.home.logs());
     }
     assert_eq!(world.pinentry.pins_asked(), 4, "two signatures at once share a PIN");
+}
+
+#[test]
+fn never_means_one_question_even_if_the_module_signs_wrongly() {
+    if stock_cannot(KEEP) {
+        return;
+    }
+    let home = Home::new();
+    let token = FaultyToken::new(&home, "token", &[Key::P256]);
+    let pinentry = Pinentry::new(&home, &[Answer::Type(token.token().pin()); 8]);
+    let module = token.module().pin_unsaid().line("pin = { cache = 'never' }").line("workers = 1");
+    let mut agent = Agent::with(&home).module(module).pinentry(&pinentry).start();
+    token.set("C_Sign garbage");
+    agent.signs(token.public(Key::P256)).run().fails();
+    agent.wait_for_log("does not verify");
+    assert_eq!(pinentry.pins_asked(), 1);
 }
 
 #[test]

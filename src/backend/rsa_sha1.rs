@@ -5,7 +5,7 @@ use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
 use crypto_bigint::{BoxedUint, Odd};
 use zeroize::Zeroizing;
 
-use super::pkcs11::SHA1_INFO;
+use crate::crypto::digest_info;
 use crate::protocol::Malformed;
 
 /// The two numbers that such a signature needs.
@@ -29,7 +29,7 @@ impl LegacyRsa {
     /// RSASSA-PKCS1-v1_5 with SHA-1 (RFC 8017 section 8.2.1), in time that does not depend on the exponent's bits.
     pub(super) fn sign(&self, data: &[u8]) -> Option<Vec<u8>> {
         let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, data);
-        let info = [SHA1_INFO, hash.as_ref()].concat();
+        let info = [digest_info::SHA1, hash.as_ref()].concat();
         let padding = self.octets.checked_sub(info.len() + 3).filter(|padding| *padding >= 8)?;
         let message = [&[0, 1][..], &vec![0xff; padding], &[0], &info].concat();
         let message = BoxedUint::from_be_slice(&message, self.octets as u32 * 8).ok()?;

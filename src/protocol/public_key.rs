@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use ssh_key::certificate::Certificate;
 use ssh_key::public::KeyData;
 
@@ -16,7 +17,7 @@ use crate::text;
 const CERTIFICATE_SUFFIX: &str = "-cert-v01@openssh.com";
 
 /// A NIST curve of RFC 5656.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Curve {
     /// nistp256
     P256,

@@ -1,5 +1,7 @@
 //! Signature algorithms and signature blobs (RFC 4253, 5656, 8332, 8709).
 
+use serde::{Deserialize, Serialize};
+
 use super::Malformed;
 use super::payload::Payload;
 use super::public_key::{Curve, KeyMaterial};
@@ -20,7 +22,7 @@ pub struct Wanted {
 }
 
 /// What is to be computed for one signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SignatureAlgorithm {
     /// `ssh-rsa`, for those who asked to be as lax as stock ssh-agent
     RsaSha1,

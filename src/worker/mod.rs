@@ -13,6 +13,7 @@ mod pcscd;
 mod public;
 mod raw;
 mod sandbox;
+mod signing;
 mod token;
 
 use std::io::{self, Read as _, Write as _};
@@ -84,10 +85,11 @@ fn serve(library: &mut Option<Library>, call: Call, agent: &UnixStream) -> Answe
         (Call::Login { token, pin, even_final_try }, Some(Library::Module(module))) => {
             module.login(&token, pin, even_final_try).map(Answer::LoggedIn)
         }
-        (Call::Sign { token, key, nth, mechanism, input, pin }, Some(Library::Module(module))) => {
-            module.sign(&token, (&key, nth), mechanism, &input, pin).map(Answer::Signature)
+        (Call::Sign { token, key, algorithm, data, pin }, Some(Library::Module(module))) => {
+            let wanted = signing::Wanted { token: &token, key: &key, algorithm, data: &data, pin };
+            module.sign(&wanted).map(Answer::Signature)
         }
-        (Call::Token(call), Some(Library::Module(module))) => token::serve(module.context(), call).map(Answer::Token),
+        (Call::Token(call), Some(Library::Module(module))) => token::serve(&module.context, call).map(Answer::Token),
         (Call::Logout { token }, Some(Library::Module(module))) => module.logout(&token).map(|()| Answer::Done),
         (Call::SignAssertion(assertion), Some(Library::Middleware(middleware))) => middleware.sign(assertion),
         _ => Err(fault::new(FaultKind::NotAModule, "this worker serves another kind of library")),

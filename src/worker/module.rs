@@ -6,43 +6,34 @@ use std::path::Path;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::Mechanism as CkMechanism;
-use cryptoki::mechanism::eddsa::{EddsaParams, EddsaSignatureScheme};
-use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
-use cryptoki::session::{Session, SessionState, UserType};
+use cryptoki::session::{Session, SessionState};
 use cryptoki::slot::{Slot, SlotInfo, TokenInfo};
 
 use super::keys::Scan;
-use super::login::{check_tries, log_in_anew, refused, tries, user_login};
+use super::login::{check_tries, log_in_anew, refused, tries};
 use super::raw::RawModule;
+use super::signing::Known;
 use super::{fault, keys, pcscd};
-use crate::ipc::{self, Answer, FaultKind, KeyName, Mechanism, ModuleFault, SecretOctets, TokenName, TokenSeen};
-use crate::protocol::public_key::KeyMaterial;
+use crate::ipc::{Answer, FaultKind, KeyName, ModuleFault, SecretOctets, TokenName, TokenSeen};
 
 /// A module that is loaded and initialised, for the life of this process.
 pub(super) struct Module {
     // Before `context`, so that sessions close before the library does.
-    sessions: HashMap<TokenName, Open>,
-    context: Pkcs11,
+    pub(super) sessions: HashMap<TokenName, Open>,
+    pub(super) context: Pkcs11,
     /// None where `cryptoki` has the module to itself.
-    raw: Option<RawModule>,
+    pub(super) raw: Option<RawModule>,
     /// The slots that held a token at the last look.
     occupied: Vec<Slot>,
 }
 
 /// The session with a token. Closing it would log out, so it stays open.
-struct Open {
-    slot: Slot,
-    session: Session,
-    logged_in: bool,
-    /// Which of the private keys that fit, and its handle.
-    handles: HashMap<KeyName, (usize, ObjectHandle)>,
-}
-
-impl Open {
-    fn handle(&self, (key, nth): (&KeyName, usize)) -> Option<ObjectHandle> {
-        self.handles.get(key).filter(|(known, _)| *known == nth).map(|(_, handle)| *handle)
-    }
+pub(super) struct Open {
+    pub(super) slot: Slot,
+    pub(super) session: Session,
+    pub(super) logged_in: bool,
+    /// The keys that have signed.
+    pub(super) known: HashMap<KeyName, Known>,
 }
 
 impl Module {
@@ -61,11 +52,6 @@ impl Module {
         .map_err(fault::of)?;
         let raw = Some(raw).filter(RawModule::is_initialized);
         Ok(Self { sessions: HashMap::new(), context, raw, occupied: Vec::new() })
-    }
-
-    /// The module, for what has nothing to do with the sessions that are open.
-    pub(super) const fn context(&self) -> &Pkcs11 {
-        &self.context
     }
 
     /// All tokens that are there, with the keys that show.
@@ -122,37 +108,13 @@ impl Module {
             let _ = open.session.logout();
             open.logged_in = false;
         }
-        open.handles.clear();
+        open.known.clear();
         if let Err(error) = log_in_anew(&open.session, pin) {
             let refused = refused(&self.context, slot, token, error);
             return Err(self.failed(token, refused));
         }
         open.logged_in = true;
         self.look(slot, &info)
-    }
-
-    /// Computes a signature with the n-th private key that fits: one `C_SignInit`, one `C_Sign`.
-    pub(super) fn sign(
-        &mut self,
-        token: &TokenName,
-        key: (&KeyName, usize),
-        mechanism: Mechanism,
-        input: &[u8],
-        pin: Option<SecretOctets>,
-    ) -> Result<Vec<u8>, ModuleFault> {
-        let cached = self.sessions.get(token).is_some_and(|open| open.handle(key).is_some());
-        let context_login = pin.is_some();
-        match self.sign_once(token, key, mechanism, input, pin) {
-            // Handles die with a login or an object's replacement; looking the key up again costs no PIN try.
-            Err(fault) if fault.kind == FaultKind::KeyGone && cached && !context_login => {
-                if let Some(open) = self.sessions.get_mut(token) {
-                    open.handles.clear();
-                }
-                self.sign_once(token, key, mechanism, input, None)
-            }
-            result => result,
-        }
-        .map_err(|fault| self.failed(token, fault))
     }
 
     /// Logs out and closes the session.
@@ -163,65 +125,14 @@ impl Module {
         }
     }
 
-    fn sign_once(
-        &mut self,
-        token: &TokenName,
-        key: (&KeyName, usize),
-        mechanism: Mechanism,
-        input: &[u8],
-        pin: Option<SecretOctets>,
-    ) -> Result<Vec<u8>, ModuleFault> {
-        let open = open(&self.context, &mut self.sessions, token)?;
-        let handle = match open.handle(key) {
-            Some(handle) => handle,
-            None => {
-                let (name, nth) = key;
-                let handle = find_key(&open.session, key, open.logged_in)?;
-                open.handles.insert(name.clone(), (nth, handle));
-                handle
-            }
-        };
-        if pin.is_some() {
-            // Before `C_SignInit`: nothing may come between that and the login for this one signature.
-            let info = self.context.get_token_info(open.slot).map_err(fault::of)?;
-            if name(&info) != *token {
-                return Err(fault::new(FaultKind::TokenGone, "another token is in its slot"));
-            }
-            check_tries(&info, false)?;
-        }
-        let Some(raw) = &self.raw else {
-            // No login fits between the two halves of this, and it asks for the length first.
-            return match pin {
-                None => open.session.sign(&ck_mechanism(mechanism), handle, input).map_err(fault::of),
-                Some(_) => {
-                    Err(fault::new(FaultKind::Other, "keys that want the PIN each time cannot be used by this module"))
-                }
-            };
-        };
-        open.session.sign_init(&ck_mechanism(mechanism), handle).map_err(fault::of)?;
-        if let Some(pin) = pin
-            && let Err(error) = user_login(&open.session, UserType::ContextSpecific, Some(pin))
-        {
-            // The operation would stay active and fail everything after it; only a new session ends it for sure. It is opened before
-            // the old one closes, since closing the last one logs out.
-            if let Ok(session) = self.context.open_ro_session(open.slot) {
-                open.session = session;
-                open.handles.clear();
-            }
-            let slot = open.slot;
-            return Err(refused(&self.context, slot, token, error));
-        }
-        raw.sign(&open.session, input).map_err(fault::of_sign)
-    }
-
     /// Forgets what a failure made worthless, so that the next call starts afresh.
-    fn failed(&mut self, token: &TokenName, fault: ModuleFault) -> ModuleFault {
+    pub(super) fn failed(&mut self, token: &TokenName, fault: ModuleFault) -> ModuleFault {
         match fault.kind {
             FaultKind::SessionLost | FaultKind::TokenGone | FaultKind::Other => drop(self.sessions.remove(token)),
             FaultKind::NotLoggedIn => {
                 if let Some(open) = self.sessions.get_mut(token) {
                     open.logged_in = false;
-                    open.handles.clear();
+                    open.known.clear();
                 }
             }
             _ => {}
@@ -238,7 +149,7 @@ impl Module {
         let open = open(&self.context, &mut self.sessions, &token)?;
         if open.logged_in && !still_logged_in(&open.session) {
             open.logged_in = false;
-            open.handles.clear();
+            open.known.clear();
         }
         let private_visible = open.logged_in || !info.login_required();
         let found = keys::scan(&open.session, private_visible)?;
@@ -255,7 +166,7 @@ fn why_not(path: &Path, error: &Error) -> String {
 }
 
 /// The session with a token, opened if need be.
-fn open<'a>(
+pub(super) fn open<'a>(
     context: &Pkcs11,
     sessions: &'a mut HashMap<TokenName, Open>,
     token: &TokenName,
@@ -265,7 +176,7 @@ fn open<'a>(
         Entry::Vacant(entry) => {
             let (slot, _) = find(context, token)?;
             let session = context.open_ro_session(slot).map_err(fault::of)?;
-            Ok(entry.insert(Open { slot, session, logged_in: false, handles: HashMap::new() }))
+            Ok(entry.insert(Open { slot, session, logged_in: false, known: HashMap::new() }))
         }
     }
 }
@@ -282,25 +193,8 @@ fn find(context: &Pkcs11, token: &TokenName) -> Result<(Slot, TokenInfo), Module
         .ok_or_else(|| fault::new(FaultKind::TokenGone, "the token is not there"))
 }
 
-fn find_key(session: &Session, (key, nth): (&KeyName, usize), logged_in: bool) -> Result<ObjectHandle, ModuleFault> {
-    let material = ipc::material(&key.public).ok_or_else(|| fault::new(FaultKind::KeyGone, "not a public key"))?;
-    let mut template = vec![
-        Attribute::Class(ObjectClass::PRIVATE_KEY),
-        Attribute::KeyType(keys::key_type(&material)),
-        Attribute::Id(key.id.clone()),
-    ];
-    if let KeyMaterial::Rsa { n, .. } = material {
-        template.push(Attribute::Modulus(n));
-    }
-    let handles = session.find_objects(&template).map_err(fault::of)?;
-    handles.get(nth).copied().ok_or_else(|| match logged_in && still_logged_in(session) || !handles.is_empty() {
-        true => fault::new(FaultKind::KeyGone, "the private key is not on the token"),
-        false => fault::new(FaultKind::NotLoggedIn, "the private key does not show before login"),
-    })
-}
-
 /// Another program may have reset the token; some modules then only hide the private keys. Whoever cannot tell is believed to be in.
-fn still_logged_in(session: &Session) -> bool {
+pub(super) fn still_logged_in(session: &Session) -> bool {
     let state = session.get_session_info().map(|info| info.session_state());
     !matches!(state, Ok(SessionState::RoPublic | SessionState::RwPublic))
 }
@@ -333,15 +227,5 @@ pub(super) fn name(info: &TokenInfo) -> TokenName {
         model: trimmed(info.model()),
         serial: trimmed(info.serial_number()),
         label: trimmed(info.label()),
-    }
-}
-
-fn ck_mechanism(mechanism: Mechanism) -> CkMechanism<'static> {
-    match mechanism {
-        Mechanism::RsaPkcs => CkMechanism::RsaPkcs,
-        Mechanism::Sha256RsaPkcs => CkMechanism::Sha256RsaPkcs,
-        Mechanism::Sha512RsaPkcs => CkMechanism::Sha512RsaPkcs,
-        Mechanism::Ecdsa => CkMechanism::Ecdsa,
-        Mechanism::Eddsa => CkMechanism::Eddsa(EddsaParams::new(EddsaSignatureScheme::Pure)),
     }
 }

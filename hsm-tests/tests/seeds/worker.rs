@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
-use hardkey::ipc::{self, Answer, Call, Mechanism, Sandbox, SecretOctets, TokenSeen};
+use hardkey::ipc::{self, Answer, Call, Sandbox, SecretOctets, TokenSeen};
+use hardkey::protocol::public_key::Curve;
+use hardkey::protocol::signature::SignatureAlgorithm;
 use hsm_tests::{Home, Key, Token, agent_binary};
 
 use crate::store::Store;
@@ -42,9 +44,9 @@ pub(crate) fn record(home: &Home, store: &mut Store) {
     let right = Call::Login { token: name.clone(), pin: pin(token.pin()), even_final_try: false };
     let Answer::LoggedIn(token_now) = ask("login", &right) else { panic!("no login") };
     for key in &token_now.keys {
-        for (mechanism, input) in [(Mechanism::Ecdsa, vec![7; 32]), (Mechanism::Sha512RsaPkcs, b"data".to_vec())] {
-            let (token, key) = (name.clone(), key.name());
-            ask("sign", &Call::Sign { token, key, nth: 0, mechanism, input, pin: None });
+        for algorithm in [SignatureAlgorithm::Ecdsa(Curve::P256), SignatureAlgorithm::RsaSha512] {
+            let (token, key, data) = (name.clone(), key.name(), b"data".to_vec());
+            ask("sign", &Call::Sign { token, key, algorithm, data, pin: None });
         }
     }
     ask("logout", &Call::Logout { token: name });

@@ -16,6 +16,7 @@ mod readers;
 mod rest;
 mod set_aside;
 mod silence;
+mod to_its_end;
 mod token;
 mod unlock;
 pub mod uri;
@@ -30,7 +31,6 @@ use indexmap::IndexMap;
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use claimants::Claimants;
-pub(super) use key::SHA1_INFO;
 pub use key::TokenKey;
 pub use rest::Release;
 pub use token::Token;

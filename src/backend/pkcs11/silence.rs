@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::token::Work;
 use crate::backend::People;
 use crate::field::quoted;
+use crate::ipc::TokenName;
 
 /// Tokens that wait for nobody have answered by then, with few exceptions; a notice earlier would flash up at every signature.
 const SILENCE: Duration = Duration::from_millis(300);
@@ -15,7 +16,7 @@ const SILENCE: Duration = Duration::from_millis(300);
 pub(super) async fn broken_by_notice<T>(
     signing: impl Future<Output = T>,
     people: &dyn People,
-    token: &str,
+    token: &TokenName,
     work: &Work,
 ) -> T {
     tokio::pin!(signing);
@@ -28,7 +29,7 @@ pub(super) async fn broken_by_notice<T>(
     };
     let text = format!(
         "Waiting for token {}, key {}{purpose}: touch it if it wants to be touched",
-        quoted(token.as_bytes()),
+        quoted(token.label.as_bytes()),
         quoted(work.label.as_bytes())
     );
     let _notice = people.show(&text, &work.errand);

@@ -10,13 +10,13 @@ use super::Module;
 use super::error::TokenError;
 use super::pool::Lease;
 use super::silence::broken_by_notice;
+use super::to_its_end::ToItsEnd;
 use super::unlock::PinState;
 use crate::backend::SignError;
 use crate::backend::pin::{Pin, PinCache, PinError, PinSource, TriesLeft};
 use crate::errand::Errand;
-use crate::ipc::{
-    Answer, Call, FaultKind, KeyName, KeySeen, Mechanism, ModuleFault, SecretOctets, TokenName, TokenSeen,
-};
+use crate::ipc::{Answer, Call, FaultKind, KeyName, KeySeen, ModuleFault, SecretOctets, TokenName, TokenSeen};
+use crate::protocol::signature::SignatureAlgorithm;
 
 /// A token that a scan has seen.
 pub struct Token {
@@ -55,12 +55,10 @@ impl Attempt {
 /// What one signature needs from its key.
 pub(super) struct Work {
     pub(super) key: KeyName,
-    /// Which of the private keys that fit, see [`Call::Sign`].
-    pub(super) nth: usize,
     /// How the key is called in a question for the PIN.
     pub(super) label: String,
-    pub(super) mechanism: Mechanism,
-    pub(super) input: Vec<u8>,
+    pub(super) algorithm: SignatureAlgorithm,
+    pub(super) data: Vec<u8>,
     pub(super) errand: Errand,
 }
 
@@ -200,10 +198,9 @@ impl Token {
                 let mut lease = module.pool.take_with(permit).await.map_err(Attempt::harmless)?;
                 may_retry = lease.used_before && fresh_start_left;
                 let (token, job) = (Arc::clone(self), Arc::clone(&work));
-                let running = tokio::spawn(async move { token.run(&mut lease, &job).await });
-                running.await.unwrap_or_else(|_| Err(Attempt::harmless(self.fault("the agent is ending".to_owned()))))
+                ToItsEnd::new(async move { token.run(&mut lease, &job).await }).await
             };
-            match broken_by_notice(signing, &*module.prompt, &self.label(), &work).await {
+            match broken_by_notice(signing, &*module.prompt, &self.name, &work).await {
                 Ok(signature) => return Ok(signature),
                 // A worker that was killed between two signatures, or has lost its token for good, is no reason to refuse one. What
                 // failed with a PIN in its hands is never done again by itself.
@@ -258,9 +255,8 @@ impl Token {
             let call = Call::Sign {
                 token: self.name.clone(),
                 key: work.key.clone(),
-                nth: work.nth,
-                mechanism: work.mechanism,
-                input: work.input.clone(),
+                algorithm: work.algorithm,
+                data: work.data.clone(),
                 pin: pin.as_deref().map(octets),
             };
             let answer = lease.call(&call).await;
@@ -278,6 +274,10 @@ impl Token {
                 {
                     tracing::info!(token = %self.label(), reason = %fault, "session lost; logging in again");
                     relogin_left = false;
+                }
+                Answer::Failed(fault) if fault.kind == FaultKind::WrongSignature => {
+                    let module = self.module().map_err(Attempt::harmless)?.path().display().to_string();
+                    return Err(Attempt::harmless(TokenError::WrongSignature { module, key: work.label.clone() }));
                 }
                 Answer::Failed(fault) => {
                     let pin_at_stake = fault.pin_at_stake;

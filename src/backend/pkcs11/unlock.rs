@@ -262,8 +262,14 @@ impl Token {
     pub(super) fn note_outcome(&self, pin: &Arc<Pin>, answer: &Result<Answer, TokenError>) {
         let Ok(module) = self.module() else { return };
         let was_accepted = self.pin(|state| state.accepted().is_some_and(|accepted| is_same(&accepted, pin)));
+        let accepts = match answer {
+            Ok(Answer::LoggedIn(_) | Answer::Signature(_)) => true,
+            // Made after the login that the key wants.
+            Ok(Answer::Failed(fault)) => fault.kind == FaultKind::WrongSignature,
+            _ => false,
+        };
         match answer {
-            Ok(Answer::LoggedIn(_) | Answer::Signature(_)) => {
+            _ if accepts => {
                 module.refused.clear(self.name());
                 self.pin(|state| {
                     let known = state.accepted.take().filter(|_| was_accepted);
