@@ -24,6 +24,9 @@ use crate::origin::restart::leave_marker;
 use crate::origin::trust::{Role, Trust};
 use crate::policy::Preset;
 
+/// Who waits for an agent to start has had its first answer by then.
+const STARTING: Duration = Duration::from_millis(100);
+
 /// What an agent begins with.
 pub(super) struct Begun {
     /// The agent's own socket.
@@ -148,9 +151,11 @@ impl Drop for Recording {
 fn assessor(options: &Options, socket: &Path, sockets: Vec<PathBuf>) -> io::Result<Arc<Assessor>> {
     let (trust, problems) = Trust::usual(&options.config.trust.ssh());
     problems.iter().for_each(|problem| tracing::info!("{problem}"));
-    // Asked for their version now, so that the first login does not wait for the answer, or miss it on a busy machine.
+    // Asked for their version early, so that the first login does not wait for the answer, or miss it on a busy machine; but whoever waits
+    // for the agent to start shall not wait for that.
     let programs: Vec<_> = trust.programs().filter(|program| program.role() == Role::Ssh).collect();
     tokio::spawn(async move {
+        tokio::time::sleep(STARTING).await;
         for program in programs {
             if let Err(problem) = program.version().await {
                 tracing::debug!("{problem}");
