@@ -67,7 +67,7 @@ impl Stream {
         // Readiness to write is not waited for, so nothing but the end is ever told of that side.
         if self.0.ready(Interest::WRITABLE).await.is_err() {
             // It cannot be watched.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -13,7 +13,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use hardkey::backend::{BoxFuture, Place, SignError, Signer};
 use hardkey::config::Config;
 use hardkey::errand::Errand;
-use hardkey::keyring::{Identity, Keyring};
+use hardkey::keyring::{Identity, Keyring, Names};
 use hardkey::origin::binds::{BindClaim, Binds};
 use hardkey::origin::classify::{Origin, classify};
 use hardkey::origin::evidence::{Evidence, Kind, PayloadFact, Phase, Program, Request as Asking, Setup};
@@ -95,6 +95,7 @@ fn identity(number: u16) -> Identity {
         confirm: false,
         expires: None,
         destinations: [].into(),
+        names: Names::default(),
     }
 }
 

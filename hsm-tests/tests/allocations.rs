@@ -6,7 +6,7 @@ use std::time::Duration;
 use allocation_counter::measure;
 use hardkey::backend::{BoxFuture, Place, SignError, Signer};
 use hardkey::errand::Errand;
-use hardkey::keyring::{Identity, Keyring};
+use hardkey::keyring::{Identity, Keyring, Names};
 use hardkey::protocol::frame::{FrameBuffer, MAX_MESSAGE};
 use hardkey::protocol::payload::Payload;
 use hardkey::protocol::public_key::{KeyMaterial, PublicKey};
@@ -39,6 +39,7 @@ fn keyring(count: u16) -> Keyring {
             confirm: false,
             expires: None,
             destinations: [].into(),
+            names: Names::default(),
         });
     }
     keyring

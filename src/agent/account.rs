@@ -28,18 +28,25 @@ const LONGEST_REASON: usize = 400;
 pub(super) struct Account {
     audit: Arc<Audit>,
     record: Option<Box<Record>>,
+    /// The key that the request names, for a record of one that is not here.
+    named: Vec<u8>,
     begun: Instant,
 }
 
 impl Account {
     /// Opens the account of a request; that of one that is not recorded stays empty.
     pub(super) fn of(agent: &Agent, request: &Request<'_>, origin: &Connection) -> Self {
+        let named = match request {
+            Request::Sign(sign) => sign.key,
+            Request::Remove { key } => key,
+            _ => &[],
+        };
         let record = match request {
-            Request::Sign(sign) => Record { key: named(sign.key), ..Record::of(Event::Sign) },
+            Request::Sign(_) => Record::of(Event::Sign),
             Request::Add(add) => {
-                Record { key: Some(Key::of(&add.key.public, Some(add.comment), None)), ..Record::of(Event::Add) }
+                Record { key: Some(described(&add.key.public, Some(add.comment))), ..Record::of(Event::Add) }
             }
-            Request::Remove { key } => Record { key: named(key), ..Record::of(Event::Remove) },
+            Request::Remove { .. } => Record::of(Event::Remove),
             Request::RemoveAll => Record::of(Event::RemoveAll),
             Request::AddProvider(add) => {
                 Record { provider: Some(shown_provider(add.provider)), ..Record::of(Event::ProviderAdd) }
@@ -49,10 +56,17 @@ impl Account {
             }
             Request::Lock { .. } => Record::of(Event::Lock),
             Request::Unlock { .. } => Record::of(Event::Unlock),
-            _ => return Self { audit: Arc::clone(&agent.audit), record: None, begun: Instant::now() },
+            _ => {
+                return Self {
+                    audit: Arc::clone(&agent.audit),
+                    record: None,
+                    named: Vec::new(),
+                    begun: Instant::now(),
+                };
+            }
         };
         let record = Some(Box::new(Record { peer: Some(peer(origin)), ..record }));
-        Self { audit: Arc::clone(&agent.audit), record, begun: Instant::now() }
+        Self { audit: Arc::clone(&agent.audit), record, named: named.to_vec(), begun: Instant::now() }
     }
 
     /// What a refusal is called in the agent's own log.
@@ -82,7 +96,8 @@ impl Account {
 
     /// The key that was found.
     pub(super) fn key(&mut self, identity: &Identity) {
-        let key = Key::of(&identity.public, Some(&identity.comment), Some(&identity.signer.place()));
+        let fingerprint = identity.named().fingerprint.clone();
+        let key = Key::of(&identity.public, fingerprint, Some(&identity.comment), Some(&identity.signer.place()));
         self.note(|record| record.key = Some(key));
     }
 
@@ -192,6 +207,7 @@ impl Account {
 
     fn take(&mut self) -> Option<Record> {
         let mut record = *self.record.take()?;
+        record.key = record.key.or_else(|| named(&self.named));
         record.took_ms = Some(self.begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX));
         Some(record)
     }
@@ -233,7 +249,12 @@ fn shown(path: &Path) -> String {
 }
 
 fn named(blob: &[u8]) -> Option<Key> {
-    PublicKey::from_blob(blob).ok().map(|key| Key::of(&key, None, None))
+    PublicKey::from_blob(blob).ok().map(|key| described(&key, None))
+}
+
+/// A key that is not here.
+fn described(public: &PublicKey, comment: Option<&[u8]>) -> Key {
+    Key::of(public, FingerprintHash::Sha256.of(public), comment, None)
 }
 
 fn signed(payload: &Payload<'_>) -> Signed {

@@ -2,9 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 
-use crate::backend::pkcs11::uri::Uri;
-use crate::crypto::fingerprint::FingerprintHash;
-use crate::keyring::Identity;
+use crate::keyring::{Identity, Named};
 use crate::origin::classify::{Judgement, Origin};
 use crate::origin::connection::Connection;
 use crate::origin::evidence::Request as Question;
@@ -14,9 +12,8 @@ use crate::policy::asked::{Asked, KeyFacts, Kind, Program};
 use crate::protocol::payload::Payload;
 
 /// What [`Asked`] borrows from. What no rule looks at is not gathered.
-#[derive(Debug)]
-pub(super) struct Description {
-    key: Named,
+pub(super) struct Description<'a> {
+    key: &'a Identity,
     origin: Origin,
     kind: Kind,
     hosts: Vec<String>,
@@ -29,40 +26,24 @@ pub(super) struct Description {
     listener: Option<String>,
 }
 
-/// What a key is called.
-#[derive(Debug, Default)]
-pub(super) struct Named {
-    fingerprint: String,
-    comment: String,
-    uri: Option<Uri>,
+/// A key as the rules see it.
+pub(super) fn key_facts(identity: &Identity) -> KeyFacts<'_> {
+    let Named { fingerprint, comment, uri } = identity.named();
+    KeyFacts { fingerprint, comment, uri: uri.as_ref() }
 }
 
-impl Named {
-    pub(super) fn of(identity: &Identity) -> Self {
-        Self {
-            fingerprint: FingerprintHash::Sha256.of(&identity.public),
-            comment: String::from_utf8_lossy(&identity.comment).into_owned(),
-            uri: identity.signer.place().uri.and_then(|uri| Uri::parse(&uri).ok()),
-        }
-    }
-
-    pub(super) fn facts(&self) -> KeyFacts<'_> {
-        KeyFacts { fingerprint: &self.fingerprint, comment: &self.comment, uri: self.uri.as_ref() }
-    }
-}
-
-impl Description {
+impl<'a> Description<'a> {
     /// Describes a request for a signature. `judgement` is missing only where no rule looks at the origin.
     pub(super) async fn of(
         policy: &Policy,
         connection: &Connection,
-        identity: &Identity,
+        identity: &'a Identity,
         question: &Question,
         judgement: Option<&Judgement>,
         payload: &Payload<'_>,
     ) -> Self {
         let mut description = Self {
-            key: Named::default(),
+            key: identity,
             origin: judgement.map_or(Origin::Unknown, |judgement| judgement.origin),
             kind: kind(payload),
             hosts: Vec::new(),
@@ -77,7 +58,6 @@ impl Description {
         let Some(judgement) = judgement.filter(|_| policy.looks_closer()) else { return description };
         let interests = policy.interests();
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-        description.key = Named::of(identity);
         if interests.hosts {
             let route = connection.route(question, judgement).await;
             description.hosts = route.target.as_ref().map(names).unwrap_or_default();
@@ -107,7 +87,7 @@ impl Description {
 
     pub(super) fn asked(&self) -> Asked<'_> {
         Asked {
-            key: self.key.facts(),
+            key: key_facts(self.key),
             origin: self.origin,
             kind: self.kind,
             hosts: &self.hosts,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::account::Account;
-use super::description::{self, Named};
+use super::description::{self, key_facts};
 use super::inventory::Inventory;
 use super::managing::is_management;
 use super::signing::Refused;
@@ -204,10 +204,9 @@ impl<'a> Handler<'a> {
             if !policy.sorts_keys() {
                 return shows_all || !identity.destinations.is_empty();
             }
-            let named = Named::of(identity);
             let may_be_used =
-                shows_all || !identity.destinations.is_empty() || policy.may_pass_silently(&named.facts());
-            may_be_used && policy.shows(&named.facts(), sight)
+                shows_all || !identity.destinations.is_empty() || policy.may_pass_silently(&key_facts(identity));
+            may_be_used && policy.shows(&key_facts(identity), sight)
         };
         let states = self.agent.key_states.current();
         let may_see = |identity: &Identity| {

@@ -16,7 +16,7 @@ use crate::backend::middleware::SecurityKey;
 use crate::backend::software::SoftwareKey;
 use crate::clock;
 use crate::crypto::passphrase::PassphraseHash;
-use crate::keyring::Identity;
+use crate::keyring::{Identity, Names};
 use crate::origin::evidence::Request as Question;
 use crate::policy::{self, Preset, destination};
 use crate::protocol::constraint::Constraints;
@@ -71,6 +71,7 @@ impl Handler<'_> {
             confirm: add.constraints.confirm,
             expires: self.expiry(&add.constraints),
             destinations: add.constraints.destinations.into(),
+            names: Names::default(),
         });
         self.agent.expiry_changed.notify_one();
         Ok(SUCCESS)

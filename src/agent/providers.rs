@@ -18,7 +18,7 @@ use crate::backend::pkcs11::error::TokenError;
 use crate::backend::pkcs11::uri::{BadUri, Uri};
 use crate::backend::pkcs11::{Claimants, Module, ModuleSpec, Selector, TokenKey};
 use crate::backend::{People, SignError, Signer as _};
-use crate::keyring::{Identity, Keyring, Provider};
+use crate::keyring::{Identity, Keyring, Names, Provider};
 use crate::pattern::PatternList;
 use crate::protocol::public_key::PublicKey;
 
@@ -403,6 +403,7 @@ fn identities(provider: &Provider, active: &Active, certificates: &[Found]) -> V
         confirm: policy.confirm,
         destinations: Arc::clone(&policy.destinations),
         expires: policy.expires,
+        names: Names::default(),
     };
     let mut identities = Vec::new();
     for key in module.offered() {

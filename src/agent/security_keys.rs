@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::certificates::of_line;
 use crate::backend::Signer;
 use crate::backend::fido::{Device, FidoKey, Handle, Helpers, Remembered};
-use crate::keyring::{Identity, Keyring, Provider};
+use crate::keyring::{Identity, Keyring, Names, Provider};
 use crate::protocol::Malformed;
 use crate::protocol::key_file::private_section;
 use crate::protocol::private_key::PrivateKey;
@@ -106,5 +106,14 @@ fn certificate(file: &Path) -> Option<PublicKey> {
 
 fn identity(public: PublicKey, comment: &str, signer: Arc<dyn Signer>, provider: Option<Provider>) -> Identity {
     let comment = comment.as_bytes().to_vec();
-    Identity { public, comment, signer, provider, confirm: false, destinations: Arc::default(), expires: None }
+    Identity {
+        public,
+        comment,
+        signer,
+        provider,
+        confirm: false,
+        destinations: Arc::default(),
+        expires: None,
+        names: Names::default(),
+    }
 }

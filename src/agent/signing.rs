@@ -127,8 +127,14 @@ impl Handler<'_> {
 
     /// The identity that a blob names; a client that knows its key from a file may ask before the tokens have shown theirs.
     async fn find(&self, key: &[u8]) -> Option<Arc<Identity>> {
-        self.agent.look_around();
-        self.agent.providers.look_for(|| self.agent.keyring().find(key, clock::now())).await
+        let known = || self.agent.keyring().find(key, clock::now());
+        match known() {
+            Some(identity) => Some(identity),
+            None => {
+                self.agent.look_around();
+                self.agent.providers.look_for(known).await
+            }
+        }
     }
 }
 

@@ -5,7 +5,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Place;
-use crate::crypto::fingerprint::FingerprintHash;
 use crate::protocol::public_key::PublicKey;
 use crate::text;
 
@@ -241,9 +240,9 @@ impl Record {
 impl Key {
     /// Describes a key, and where it lives if it is here.
     #[must_use]
-    pub fn of(public: &PublicKey, comment: Option<&[u8]>, place: Option<&Place>) -> Self {
+    pub fn of(public: &PublicKey, fingerprint: String, comment: Option<&[u8]>, place: Option<&Place>) -> Self {
         Self {
-            fingerprint: FingerprintHash::Sha256.of(public),
+            fingerprint,
             kind: public.type_name().to_owned(),
             comment: comment.map(text::excerpt),
             token: place.map(|place| text::excerpt(place.token.as_bytes())),

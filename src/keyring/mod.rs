@@ -4,6 +4,7 @@
 //! that listing a thousand keys costs as much as listing one. Never asks anybody anything.
 
 mod lock;
+mod names;
 mod preference;
 
 use std::collections::HashSet;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 pub use lock::{Lock, Locked};
+pub use names::{Named, Names};
 pub use preference::Preferences;
 
 use crate::backend::Signer;
@@ -39,6 +41,8 @@ pub struct Identity {
     pub destinations: Arc<[DestinationConstraint]>,
     /// When it is forgotten, on [`crate::clock`].
     pub expires: Option<Duration>,
+    /// What it is called: see [`Identity::named`].
+    pub names: Names,
 }
 
 /// The ordered set of identities.
@@ -193,6 +197,7 @@ mod tests {
             confirm: false,
             destinations: [].into(),
             expires: None,
+            names: Names::default(),
         }
     }
 

@@ -16,7 +16,8 @@ pub struct TokenKey {
     token: Arc<Token>,
     name: KeyName,
     label: String,
-    uri: Uri,
+    /// What selects it, as people write it.
+    uri: String,
     module: String,
     public: PublicKey,
 }
@@ -30,7 +31,7 @@ impl TokenKey {
             label if label.is_empty() => format!("{} key", token.label()),
             label => label,
         };
-        let uri = Uri::of_key(token.name(), seen);
+        let uri = Uri::of_key(token.name(), seen).to_string();
         Some(Self { token, name: seen.name(), label, uri, module, public })
     }
 
@@ -90,7 +91,7 @@ impl Signer for TokenKey {
             serial: Some(crate::text::escape(self.token.name().serial.as_bytes())),
             slot: Some(self.token.seen(|seen| seen.slot)),
             module: Some(self.module.clone()),
-            uri: Some(self.uri.to_string()),
+            uri: Some(self.uri.clone()),
             state: self.token.state(),
         }
     }
