@@ -124,8 +124,11 @@ fn a_removal_ends_the_signature_that_is_pending(mut world: World) {
     let mut pending = world.login_begins(&key);
     world.agent.wait_for_log("Waiting for token");
     world.token.remove();
-    // A token whose computing is the module's own may have been past the point of no return.
-    pending.ends(SOON);
+    let ended = pending.ends(SOON);
+    if let Some(reason) = world.token.says_of_a_pending_signature() {
+        assert!(!ended.success(), "{}", world.home.logs());
+        world.agent.wait_for_log(reason);
+    }
     world.shows(&key, "gone");
 
     world.token.put_back();

@@ -168,6 +168,8 @@ fn a_card_that_is_pulled_during_a_signature_ends_it_and_serves_again_when_it_is_
     assert!(world.card.waits_for_touch(), "{}", world.home.logs());
     world.card.pull();
     assert!(!waiting.ends(SOON).success());
+    world.agent.wait_for_log("is not there any more");
+    assert_eq!((world.card.pins_presented(), world.card.pins_refused()), (1, 0), "{}", world.home.logs());
     world.shows(Slot::Authentication, "gone");
     assert!(world.agent.listed().is_empty(), "keys of a card that is gone are offered");
 

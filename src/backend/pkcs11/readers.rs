@@ -35,6 +35,8 @@ const PROTOCOLS: u32 = 3;
 const RESET: u32 = 1;
 /// How often it is asked whether a card is free again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// `pcscd` looks at a reader every 400 ms (`PCSCLITE_STATUS_POLL_RATE`), unless that tells by itself.
+const NOTICED: Duration = Duration::from_millis(600);
 /// `SCARD_PRESENT`
 const PRESENT: u32 = 0x0004;
 /// `PCSCLITE_SHARING_EXCLUSIVE_CONTEXT`
@@ -64,16 +66,33 @@ pub(super) async fn all(socket: &Path) -> io::Result<Vec<Reader>> {
     }
 }
 
+/// Whether there is no card in the reader with this name, or whose name begins so, now or in a moment: it takes `pcscd` one to notice.
+pub(super) async fn is_pulled(socket: &Path, name: &str) -> bool {
+    let noticed = async {
+        while let Ok(readers) = ask(socket).await {
+            if !readers.iter().any(|reader| is_named(reader, name) && reader.has_card) {
+                return true;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        false
+    };
+    tokio::time::timeout(NOTICED, noticed).await.unwrap_or(false)
+}
+
+fn is_named(reader: &Reader, name: &str) -> bool {
+    reader.name.starts_with(&crate::text::escape(name.as_bytes()))
+}
+
 /// Resets the card in the reader with this name, or whose name begins so; with `if_free` only once no program is connected to it.
 ///
 /// # Errors
 /// There is no such reader or card, or other programs are connected to it for longer than anybody waits here.
 pub(super) async fn reset(socket: &Path, name: &str, if_free: bool) -> io::Result<()> {
-    let ours = |reader: &Reader| reader.name.starts_with(&crate::text::escape(name.as_bytes()));
     let free = async {
         loop {
             let readers = ask(socket).await?;
-            let reader = readers.into_iter().find(ours).filter(|reader| reader.has_card);
+            let reader = readers.into_iter().find(|reader| is_named(reader, name)).filter(|reader| reader.has_card);
             let reader = reader.ok_or_else(|| io::Error::other("there is no card in it"))?;
             if !if_free && !reader.is_exclusive || !reader.is_connected {
                 return reset_now(socket, name).await;

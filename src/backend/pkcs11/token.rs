@@ -132,7 +132,26 @@ impl Token {
         let module = self.module()?;
         match self.sign_there(&module, work).await {
             Err(SignError::Token(gone @ TokenError::Gone { .. })) => Err(module.held().await.unwrap_or(gone).into()),
+            // What modules say in the moment before they notice.
+            Err(SignError::Token(TokenError::Fault { reason, .. })) if self.is_pulled(&module).await => {
+                self.note_gone();
+                Err(self.gone(&reason).into())
+            }
             result => result,
+        }
+    }
+
+    /// Whether it is a card that is not in its reader any more.
+    async fn is_pulled(&self, module: &Module) -> bool {
+        let reader = self.seen(|seen| seen.reader.clone());
+        module.is_pulled(&reader).await
+    }
+
+    /// Takes it for gone before a look has found that.
+    fn note_gone(&self) {
+        if let (true, Ok(module)) = (self.leaves(), self.module()) {
+            module.keys_changed();
+            module.presence.nudge();
         }
     }
 
@@ -306,10 +325,7 @@ impl Token {
                 PinError::FinalTry { token }.into()
             }
             FaultKind::TokenGone => {
-                if let (true, Ok(module)) = (self.leaves(), self.module()) {
-                    module.keys_changed();
-                    module.presence.nudge();
-                }
+                self.note_gone();
                 self.gone(&fault.text).into()
             }
             FaultKind::SessionLost => TokenError::Stale { token, reason: fault.text.clone() }.into(),
