@@ -56,12 +56,18 @@ impl Module {
 
     /// All tokens that are there, with the keys that show.
     pub(super) fn scan(&mut self) -> Result<Answer, ModuleFault> {
-        let mut tokens = Vec::new();
+        let mut tokens: Vec<TokenSeen> = Vec::new();
         self.occupied = self.context.get_slots_with_token().map_err(fault::of)?;
         self.sessions.retain(|_, open| open.session.get_session_info().is_ok());
         for slot in self.occupied.clone() {
             // A token that went away between two calls, or is not initialised, is simply not there.
             let info = self.context.get_token_info(slot).map_err(fault::of);
+            if let Ok(info) = &info
+                && let Some(twin) = tokens.iter_mut().find(|token| token.name == name(info))
+            {
+                twin.twins += 1;
+                continue;
+            }
             match info
                 .and_then(|info| if info.token_initialized() { self.look(slot, &info).map(Some) } else { Ok(None) })
             {
@@ -73,7 +79,7 @@ impl Module {
         self.sessions.retain(|name, _| tokens.iter().any(|token| token.name == *name));
         let all = self.context.get_all_slots().map_err(fault::of)?;
         let is_removable = |slot: &Slot| self.context.get_slot_info(*slot).is_ok_and(|info| info.removable_device());
-        Ok(Answer::Tokens { tokens, sees_insertions: all.iter().any(is_removable), pcscd: pcscd::socket() })
+        Ok(Answer::Tokens { tokens, sees_insertions: all.iter().any(is_removable), pcscd: pcscd::is_used() })
     }
 
     /// Whether the tokens may be others than at the last scan.
@@ -213,6 +219,7 @@ pub(super) fn seen(slot: Slot, info: &TokenInfo, slot_info: &SlotInfo, logged_in
         logged_in,
         keys: found.keys,
         left_out: found.left_out,
+        twins: 0,
     }
 }
 

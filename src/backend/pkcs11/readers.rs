@@ -3,13 +3,17 @@
 //! This is how a module that was released is watched: a worker would connect to the card, and a program that wants it for itself could not
 //! have it. What is spoken is a few messages of pcsc-lite's protocol, version 4 (winscard_msg.h), in the machine's own byte order.
 
+use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
+/// The client library's own names for where the service listens.
+const VARIABLE: &str = "PCSCLITE_CSOCK_NAME";
+const USUAL: &str = "/run/pcscd/pcscd.comm";
 /// `pcscd` answers from memory.
 const PATIENCE: Duration = Duration::from_secs(5);
 const VERSION: u32 = 0x11;
@@ -41,6 +45,14 @@ const NOTICED: Duration = Duration::from_millis(600);
 const PRESENT: u32 = 0x0004;
 /// `PCSCLITE_SHARING_EXCLUSIVE_CONTEXT`
 const EXCLUSIVE: i32 = -1;
+
+/// Where the `pcscd` listens that a process with these variables speaks to, beside those of the agent; as its client library finds it.
+pub(super) fn service(env: &[(String, String)]) -> PathBuf {
+    let own = || std::env::var_os(VARIABLE);
+    let said = env.iter().rev().find(|(name, _)| name == VARIABLE).map(|(_, value)| value.into());
+    let named: Option<OsString> = said.or_else(own).filter(|path: &OsString| !path.is_empty());
+    named.map_or_else(|| PathBuf::from(USUAL), PathBuf::from)
+}
 
 /// A reader.
 #[derive(Debug, Clone, PartialEq, Eq)]

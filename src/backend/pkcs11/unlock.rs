@@ -236,7 +236,7 @@ impl Token {
                 self.shows_all.store(true, Ordering::Relaxed);
                 let changed = self.seen(|known| {
                     let changed = known.keys != seen.keys;
-                    *known = TokenSeen { tries: TriesLeft::NoWarning, ..seen };
+                    *known = TokenSeen { tries: TriesLeft::NoWarning, twins: known.twins, ..seen };
                     changed
                 });
                 if let (true, Ok(module)) = (changed, self.module()) {
