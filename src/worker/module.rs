@@ -58,7 +58,7 @@ impl Module {
     pub(super) fn scan(&mut self) -> Result<Answer, ModuleFault> {
         let mut tokens: Vec<TokenSeen> = Vec::new();
         self.occupied = self.context.get_slots_with_token().map_err(fault::of)?;
-        self.sessions.retain(|_, open| open.session.get_session_info().is_ok());
+        self.sessions.retain(|_, open| is_there(&open.session));
         for slot in self.occupied.clone() {
             // A token that went away between two calls, or is not initialised, is simply not there.
             let info = self.context.get_token_info(slot).map_err(fault::of);
@@ -88,7 +88,7 @@ impl Module {
     /// they were, but no session outlives it.
     pub(super) fn glance(&self) -> Result<bool, ModuleFault> {
         let occupied = self.context.get_slots_with_token().map_err(fault::of)?;
-        let is_lost = |open: &Open| open.session.get_session_info().is_err();
+        let is_lost = |open: &Open| !is_there(&open.session);
         Ok(occupied != self.occupied || self.sessions.values().any(is_lost))
     }
 
@@ -100,10 +100,8 @@ impl Module {
         even_final_try: bool,
     ) -> Result<TokenSeen, ModuleFault> {
         let (slot, info) = find(&self.context, token)?;
+        // Whether a PIN was ever set is for the token to say: some modules do not know the flag for that.
         check_tries(&info, even_final_try)?;
-        if !info.user_pin_initialized() && !info.protected_authentication_path() {
-            return Err(fault::new(FaultKind::PinLocked, "no user PIN was ever set on the token"));
-        }
         if self.sessions.get(token).is_some_and(|open| open.slot != slot) {
             // The token moved to another slot; the old session may be with whatever is in the old one now.
             self.sessions.remove(token);
@@ -199,6 +197,11 @@ fn find(context: &Pkcs11, token: &TokenName) -> Result<(Slot, TokenInfo), Module
         .ok_or_else(|| fault::new(FaultKind::TokenGone, "the token is not there"))
 }
 
+/// Whether a session is still there. One that cannot tell is.
+fn is_there(session: &Session) -> bool {
+    matches!(session.get_session_info(), Ok(_) | Err(Error::Pkcs11(RvError::FunctionNotSupported, _)))
+}
+
 /// Another program may have reset the token; some modules then only hide the private keys. Whoever cannot tell is believed to be in.
 pub(super) fn still_logged_in(session: &Session) -> bool {
     let state = session.get_session_info().map(|info| info.session_state());
@@ -223,9 +226,10 @@ pub(super) fn seen(slot: Slot, info: &TokenInfo, slot_info: &SlotInfo, logged_in
     }
 }
 
-/// Text as modules have it, without its padding.
+/// Text as modules have it, without its padding: blanks, or what happens to be behind the zero that ends texts in C.
 fn trimmed(text: &str) -> String {
-    text.trim_end_matches([' ', '\0']).to_owned()
+    let text = text.split('\0').next().unwrap_or_default();
+    text.trim_end_matches(' ').to_owned()
 }
 
 pub(super) fn name(info: &TokenInfo) -> TokenName {
