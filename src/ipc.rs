@@ -146,8 +146,8 @@ pub enum Answer {
         tokens: Vec<TokenSeen>,
         /// The module has slots that tokens are put into and taken out of, so this process will see a new one.
         sees_insertions: bool,
-        /// The socket of the `pcscd` that the module takes its tokens from.
-        pcscd: Option<std::path::PathBuf>,
+        /// The module takes its tokens from readers, by `pcscd`.
+        pcscd: bool,
     },
     /// Logged in; these are the token's keys as they show now.
     LoggedIn(TokenSeen),
@@ -202,6 +202,8 @@ pub struct TokenSeen {
     pub keys: Vec<KeySeen>,
     /// What looks like a key and is none that can be offered, as far as the session may see.
     pub left_out: Vec<LeftOut>,
+    /// How many further slots have a token that says the same of itself. Nobody could tell whose PIN is whose, so they are not used.
+    pub twins: usize,
 }
 
 /// An object that makes no key, alone as it is.

@@ -162,10 +162,23 @@ impl Agent {
     /// When it fails.
     #[must_use]
     pub fn state(&self, key: &PublicKey) -> Option<String> {
+        self.state_where("fingerprint", key.fingerprint())
+    }
+
+    /// The same of the key with this comment.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn state_of(&self, comment: &str) -> Option<String> {
+        self.state_where("comment", comment)
+    }
+
+    fn state_where(&self, field: &str, value: &str) -> Option<String> {
         let listed = self.command("hardkey").args(["list", "--json"]).run().succeeds().stdout;
         let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
         let keys = listed.as_array().expect("a list of keys");
-        let found = keys.iter().find(|listed| listed["fingerprint"] == key.fingerprint())?;
+        let found = keys.iter().find(|listed| listed[field] == value)?;
         Some(found["state"].as_str().expect("a state").to_owned())
     }
 

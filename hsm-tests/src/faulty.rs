@@ -1,4 +1,4 @@
-//! A SoftHSM token behind a module that fails on demand.
+//! Tokens behind a module that fails on demand.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,6 +9,34 @@ use crate::home::Home;
 use crate::module::Module;
 use crate::publickey::PublicKey;
 use crate::token::{Key, Token};
+
+/// Any module with the faulty one before it.
+pub struct FaultyModule {
+    /// For the configuration.
+    pub module: Module,
+    /// What shall go wrong; nothing at first.
+    pub rules: Rules,
+    /// What the agent has called.
+    pub calls: CallLog,
+}
+
+impl FaultyModule {
+    /// Puts the faulty module before this one, unless it is there already.
+    #[must_use]
+    pub fn before(home: &Home, module: Module) -> Self {
+        let said = |name: &str| {
+            let mut variables = module.environment().iter();
+            variables.find(|(known, _)| *known == name).map(|(_, value)| PathBuf::from(value))
+        };
+        let rules = said(RULES).unwrap_or_else(|| home.path("rules"));
+        let calls = said(LOG).unwrap_or_else(|| home.log_file("calls"));
+        let module = match said(BACKEND) {
+            Some(_) => module,
+            None => module.behind(library()).env(RULES, &rules).env(LOG, &calls),
+        };
+        Self { module, rules: Rules::at(rules), calls: CallLog::at(calls) }
+    }
+}
 
 /// A token whose module obeys [`rules`](Self::rules) and writes down every call in [`calls`](Self::calls).
 ///
@@ -68,6 +96,17 @@ impl FaultyToken {
             .fold(Module::at(library()).pin_from(self.token.pin_file()), |module, (name, value)| {
                 module.env(name, value)
             })
+    }
+
+    /// The same as a second module of the agent: the library at another path, by which modules are known.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    #[must_use]
+    pub fn second_module(&self, home: &Home) -> Module {
+        let copy = home.path("second-module.so");
+        std::fs::copy(library(), &copy).expect("copy the faulty module");
+        self.module().moved_to(copy)
     }
 
     /// What the module needs in its environment.

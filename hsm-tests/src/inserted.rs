@@ -54,6 +54,10 @@ impl TokenKind for Inserted {
         self.card.hold();
     }
 
+    fn says_of_a_pending_signature(&self) -> Option<&'static str> {
+        Some("is not there any more")
+    }
+
     fn remove(&mut self) {
         self.card.pull();
         self.card.let_go();

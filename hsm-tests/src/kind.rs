@@ -15,6 +15,9 @@ pub trait TokenKind {
     /// Lets no signature come to its end, until the token is removed.
     fn hold(&mut self);
 
+    /// What the agent says of a signature that is pending when the token is removed; nothing where it may come to its end all the same.
+    fn says_of_a_pending_signature(&self) -> Option<&'static str>;
+
     /// Takes the token away, as far as that can happen to one of its kind.
     fn remove(&mut self);
 

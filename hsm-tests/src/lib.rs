@@ -55,7 +55,7 @@ pub use client::{Body, Client, Fields};
 pub use destinations::{Hop, restricted_by, restricted_to};
 pub use dice::Dice;
 pub use display::Display;
-pub use faulty::FaultyToken;
+pub use faulty::{FaultyModule, FaultyToken};
 pub use fido::{FidoKey, UsbPorts};
 pub use home::Home;
 pub use host::ModuleHost;

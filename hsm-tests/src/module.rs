@@ -68,6 +68,18 @@ impl Module {
         self
     }
 
+    /// Another module that passes calls on to this one.
+    pub(crate) fn behind(mut self, module: PathBuf) -> Self {
+        let behind = std::mem::replace(&mut self.path, module);
+        self.env(faulty_module::BACKEND, behind)
+    }
+
+    /// The same library at another path.
+    pub(crate) fn moved_to(mut self, path: PathBuf) -> Self {
+        self.path = path;
+        self
+    }
+
     /// Only the keys that match one of these URIs or fingerprints.
     #[must_use]
     pub fn keys(self, selectors: &[&str]) -> Self {

@@ -25,6 +25,8 @@ pub enum Class {
     Public,
     /// Its private half.
     Private,
+    /// Its private half, to be used without a login.
+    Open,
     /// An X.509 certificate.
     Certificate,
 }
@@ -57,6 +59,7 @@ impl Objects {
         let class = match class {
             Class::Public => "public",
             Class::Private => "private",
+            Class::Open => "open",
             Class::Certificate => "certificate",
         };
         let mut order = format!("write {class}");
@@ -76,10 +79,17 @@ impl Objects {
 
     /// Writes the private half of a key.
     pub fn write_private(&mut self, key: &KnownKey, id: &[u8], label: &[u8]) {
-        self.write(
-            Class::Private,
-            &[("id", id), ("label", label), ("parameters", KnownKey::CURVE), ("value", &key.scalar)],
-        );
+        self.write_private_as(Class::Private, key, id, label);
+    }
+
+    fn write_private_as(&mut self, class: Class, key: &KnownKey, id: &[u8], label: &[u8]) {
+        self.write(class, &[("id", id), ("label", label), ("parameters", KnownKey::CURVE), ("value", &key.scalar)]);
+    }
+
+    /// Writes both halves of a key that signs without a login.
+    pub fn write_open_pair(&mut self, key: &KnownKey, id: &[u8], label: &[u8]) {
+        self.write_public(key, id, label);
+        self.write_private_as(Class::Open, key, id, label);
     }
 
     /// Writes both halves of a key.

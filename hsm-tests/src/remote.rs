@@ -63,6 +63,10 @@ impl TokenKind for Remote {
         self.stopped.stop(self.server.iter().flat_map(|server| children(server.pid())));
     }
 
+    fn says_of_a_pending_signature(&self) -> Option<&'static str> {
+        Some("answered CKR_DEVICE_ERROR")
+    }
+
     /// Ends the server, with all connections.
     fn remove(&mut self) {
         if let Some(mut server) = self.server.take() {

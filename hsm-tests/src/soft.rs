@@ -75,6 +75,11 @@ impl TokenKind for Soft {
         self.rules.set("C_Sign hold").expect("a rule");
     }
 
+    /// The worker computes it, and may be past the point where it needs the files.
+    fn says_of_a_pending_signature(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Moves the files away. Their folder stays: a module whose configuration leads nowhere is another story.
     fn remove(&mut self) {
         fs::rename(&self.files, self.away()).expect("move the token away");

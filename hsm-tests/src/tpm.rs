@@ -135,6 +135,10 @@ impl TokenKind for Tpm {
         self.stopped.stop(self.running.iter().map(|running| running.chip.pid()));
     }
 
+    fn says_of_a_pending_signature(&self) -> Option<&'static str> {
+        Some("C_Sign answered CKR_GENERAL_ERROR")
+    }
+
     /// Ends the resource manager, and the TPM after it.
     fn remove(&mut self) {
         self.stop();

@@ -164,7 +164,7 @@ fn a_slow_module_delays_the_first_list_by_ten_seconds_at_most_and_nothing_else()
     let slow = FaultyToken::new(&home, "slow", &[Key::P256]);
     let quick = FaultyToken::new(&home, "quick", &[Key::Ed25519]);
     slow.set("C_Initialize hold");
-    let agent = Agent::with(&home).module(one_worker(&slow, "60s")).module(copied(&home, &quick)).start();
+    let agent = Agent::with(&home).module(one_worker(&slow, "60s")).module(quick.second_module(&home)).start();
     met(&slow, "C_Initialize", "hold");
     let start = Instant::now();
     let mut first_list = agent.ssh_add(["-l"]).start("first list");
@@ -192,7 +192,7 @@ fn keys_are_listed_in_the_order_of_the_configuration_however_slow_their_modules_
     let slow = FaultyToken::new(&home, "slow", &[Key::P256]);
     let quick = FaultyToken::new(&home, "quick", &[Key::Ed25519]);
     slow.set("C_Initialize delay 500ms");
-    let agent = Agent::with(&home).module(one_worker(&slow, "60s")).module(copied(&home, &quick)).start();
+    let agent = Agent::with(&home).module(one_worker(&slow, "60s")).module(quick.second_module(&home)).start();
     assert_eq!(agent.comments(), ["p256", "ed25519"]);
 }
 
@@ -260,14 +260,4 @@ fn a_token_that_forbids_raw_rsa_hashes_itself() {
     assert!(client.sign(&blob, b"data", 4).is_some());
     assert_eq!(token.calls.count("C_SignInit"), 1, "what the token refuses is asked for again");
     agent.signs(token.public(Key::Rsa2048)).run().succeeds();
-}
-
-/// A second module: the same library under another path, because a module is known by its path.
-fn copied(home: &Home, token: &FaultyToken) -> Module {
-    let copy = home.path("second-module.so");
-    std::fs::copy(faulty_module::library().expect("the faulty module"), &copy).expect("copy the faulty module");
-    token
-        .environment()
-        .into_iter()
-        .fold(Module::at(copy).pin_from(token.token().pin_file()), |module, (name, value)| module.env(name, value))
 }

@@ -35,6 +35,12 @@ impl World {
         Self { agent, keys, sshd, pinentry, token, home }
     }
 
+    /// A key that wants the PIN; some do not.
+    fn key(&self) -> PublicKey {
+        let wants = |key: &&PublicKey| self.agent.state(key).as_deref() == Some("needs PIN");
+        self.keys.iter().find(wants).expect("a key that wants the PIN").clone()
+    }
+
     fn person_types(&self, pins: &[&str]) {
         let answers: Vec<Answer<'_>> = pins.iter().map(|pin| Answer::Type(pin)).collect();
         self.pinentry.answers(&answers);
@@ -65,7 +71,7 @@ fn keys(home: &Home, agent: &Agent) -> Vec<PublicKey> {
 fn a_wrong_pin_costs_one_try_and_the_right_one_opens_every_key(mut world: World) {
     let right = world.token.pin();
     let wrong: String = right.chars().rev().collect();
-    let key = world.keys[0].clone();
+    let key = world.key();
     world.person_types(&[&wrong]);
     world.sshd.login(&world.agent, &key).fails();
     assert_eq!((world.pinentry.pins_asked(), world.token.pins_refused()), (1, 1), "{}", world.home.logs());
@@ -92,7 +98,7 @@ fn a_wrong_pin_costs_one_try_and_the_right_one_opens_every_key(mut world: World)
 fn what_was_removed_serves_again_when_it_is_back(mut world: World) {
     let right = world.token.pin();
     world.person_types(&[right, right]);
-    let key = world.keys[0].clone();
+    let key = world.key();
     let software = KeyFile::new(&world.home, "software");
     world.logs_in(&key);
     world.token.remove();
@@ -112,14 +118,17 @@ fn what_was_removed_serves_again_when_it_is_back(mut world: World) {
 fn a_removal_ends_the_signature_that_is_pending(mut world: World) {
     let right = world.token.pin();
     world.person_types(&[right, right]);
-    let key = world.keys[0].clone();
+    let key = world.key();
     world.logs_in(&key);
     world.token.hold();
     let mut pending = world.login_begins(&key);
     world.agent.wait_for_log("Waiting for token");
     world.token.remove();
-    // A token whose computing is the module's own may have been past the point of no return.
-    pending.ends(SOON);
+    let ended = pending.ends(SOON);
+    if let Some(reason) = world.token.says_of_a_pending_signature() {
+        assert!(!ended.success(), "{}", world.home.logs());
+        world.agent.wait_for_log(reason);
+    }
     world.shows(&key, "gone");
 
     world.token.put_back();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use hsm_tests::{
-    Agent, Answer, Card, FaultyToken, Home, Key, Pinentry, Reader, SOON, Scdaemon, Signal, Slot, signal, stock_cannot,
-    until,
+    Agent, Answer, Askpass, Card, FaultyToken, Home, Key, Module, Pinentry, Reader, SOON, Scdaemon, Signal, Slot,
+    library, signal, stock_cannot, until,
 };
 
 const LETS_GO: &str = "let go of a card";
@@ -23,13 +23,16 @@ struct World {
 }
 
 fn world(release: &str) -> World {
+    world_with(|module| module.pin_asked().line(format!("release = \"{release}\"")))
+}
+
+fn world_with(settings: impl FnOnce(Module) -> Module) -> World {
     let home = Home::new();
     let reader = Reader::new(&home);
     let mut card = reader.piv("card");
     card.insert();
     let pinentry = Pinentry::new(&home, &[PIN, PIN]);
-    let module = reader.opensc().pin_asked().line(format!("release = \"{release}\""));
-    let agent = Agent::with(&home).module(module).pinentry(&pinentry).start();
+    let agent = Agent::with(&home).module(settings(reader.opensc())).pinentry(&pinentry).start();
     let gnupg = Scdaemon::new(&reader);
     let world = World { agent, gnupg, pinentry, card, home, reader };
     world.shows("needs PIN");
@@ -122,6 +125,50 @@ fn removing_all_keys_and_hanging_up_let_go_of_the_card_too() {
     assert!(world.has_let_go(), "{}", world.home.logs());
     world.agent.wait_for_log("the card was reset");
     assert!(!world.card_is_unlocked(), "whoever comes next can sign without the PIN");
+}
+
+/// A way to have the agent forget the PIN, tried by somebody who then tries to sign without one.
+fn locks_the_card(settings: impl FnOnce(Module) -> Module, way: impl FnOnce(&World)) {
+    if stock_cannot(LETS_GO) {
+        return;
+    }
+    let mut world = world_with(|module| settings(module).line("release = 'never'"));
+    assert!(world.signs(), "{}", world.home.logs());
+    assert!(world.card_is_unlocked(), "the PIN was given, so this test shows nothing");
+    way(&world);
+    world.agent.wait_for_log("the card was reset");
+    assert!(!world.card_is_unlocked(), "whoever comes next can sign without the PIN");
+    assert_eq!(world.card.pins_refused(), 0);
+}
+
+#[test]
+fn a_locked_agent_leaves_no_card_unlocked() {
+    locks_the_card(Module::pin_asked, |world| {
+        let askpass = Askpass::new(&world.home, &[Answer::Type("open sesame"); 2]);
+        world.agent.ssh_add(["-x"]).envs(askpass.environment()).run().succeeds();
+    });
+}
+
+#[test]
+fn a_module_that_is_removed_leaves_no_card_unlocked() {
+    locks_the_card(Module::pin_asked, |world| {
+        world.agent.ssh_add(["-e"]).arg(library("opensc-pkcs11.so", "opensc-pkcs11")).run().succeeds();
+    });
+}
+
+#[test]
+fn a_pin_whose_time_is_over_leaves_no_card_unlocked() {
+    locks_the_card(|module| module.line("pin = { cache = '10s' }"), |world| world.shows("needs PIN"));
+}
+
+#[test]
+fn a_module_whose_lifetime_is_over_leaves_no_card_unlocked() {
+    locks_the_card(Module::pin_asked, |world| {
+        let askpass = Askpass::new(&world.home, &[PIN]);
+        let add = world.agent.ssh_add(["-t", "2", "-s"]).arg(library("opensc-pkcs11.so", "opensc-pkcs11"));
+        add.envs(askpass.environment()).within(READ).run().succeeds();
+        assert!(until(READ, || world.agent.listed().is_empty()), "{}", world.home.logs());
+    });
 }
 
 #[test]

@@ -98,3 +98,25 @@ fn a_token_that_hides_its_keys_is_named_and_shows_them_once_it_has_its_pin() {
     assert_eq!(agent.listed().len(), 1, "{}", home.logs());
     assert_eq!(agent.notes(), "");
 }
+
+#[test]
+fn a_label_without_an_end_keeps_no_other_key_from_being_listed() {
+    if stock_cannot("cut a label") {
+        return;
+    }
+    let home = Home::new();
+    let token = Token::new(&home, "token", &[Key::P256]);
+    let keys = KnownKey::several(2);
+    let mut objects = Objects::on(&home, &token);
+    objects.write_pair(&keys[0], &[7], &[b'l'; 300_000]);
+    objects.write_pair(&keys[1], &[8; 300_000], b"an id without an end");
+    drop(objects);
+    let agent = Agent::with(&home).as_stock().module(Module::of(&token)).start();
+    // OpenSSH reads no answer of more than 256 KiB.
+    assert_eq!(agent.listed().len(), 2, "{}", home.logs());
+    assert!(agent.client().sign(&keys[0].blob(), b"data", 0).is_some(), "{}", home.logs());
+    agent.signs(token.public(Key::P256)).run().succeeds();
+    let label = "l".repeat(1024);
+    assert!(agent.comments().contains(&label), "{:?}", agent.comments());
+    agent.command("hardkey").args(["list", "--json"]).run().succeeds();
+}

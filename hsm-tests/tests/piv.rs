@@ -89,6 +89,48 @@ fn a_key_that_wants_the_pin_each_time_gets_it_and_the_person_is_asked_once() {
 }
 
 #[test]
+fn the_key_for_card_authentication_wants_no_pin_and_the_others_do() {
+    if stock_cannot(CARDS) {
+        return;
+    }
+    let world = world(&[PIN, PIN]);
+    let counts = || (world.pinentry.pins_asked(), world.card.pins_presented(), world.card.pins_refused());
+    world.shows(Slot::CardAuthentication, "ready");
+    let key = world.card.public(Slot::CardAuthentication);
+    let sshd = Sshd::start(&world.home, [key]);
+    for _ in 0..2 {
+        sshd.login(&world.agent, key).succeeds();
+    }
+    assert_eq!(counts(), (0, 0, 0), "{}", world.home.logs());
+    world.shows(Slot::Authentication, "needs PIN");
+
+    assert!(world.signs(Slot::Authentication) && world.signs(Slot::CardAuthentication), "{}", world.home.logs());
+    assert_eq!(counts(), (1, 1, 0));
+    world.agent.command("hardkey").arg("release").run().succeeds();
+    assert!(world.signs(Slot::CardAuthentication), "{}", world.home.logs());
+    world.shows(Slot::CardAuthentication, "ready");
+    world.shows(Slot::Authentication, "needs PIN");
+    assert_eq!(counts(), (1, 1, 0));
+    assert!(world.signs(Slot::Signature), "{}", world.home.logs());
+    assert_eq!((world.pinentry.pins_asked(), world.card.pins_refused()), (2, 0));
+}
+
+#[test]
+fn a_locked_pin_does_not_lock_the_key_for_card_authentication() {
+    if stock_cannot(CARDS) {
+        return;
+    }
+    let world = world(&[Answer::Type("111111"), Answer::Type("111111"), Answer::Ok, Answer::Type("111111")]);
+    for _ in 0..3 {
+        assert!(!world.signs(Slot::Authentication));
+    }
+    world.shows(Slot::Authentication, "PIN locked");
+    world.shows(Slot::CardAuthentication, "ready");
+    assert!(world.signs(Slot::CardAuthentication), "{}", world.home.logs());
+    assert_eq!((world.card.pins_presented(), world.card.pins_refused()), (3, 3));
+}
+
+#[test]
 fn only_keys_that_sign_are_offered() {
     if stock_cannot(CARDS) {
         return;
@@ -126,6 +168,8 @@ fn a_card_that_is_pulled_during_a_signature_ends_it_and_serves_again_when_it_is_
     assert!(world.card.waits_for_touch(), "{}", world.home.logs());
     world.card.pull();
     assert!(!waiting.ends(SOON).success());
+    world.agent.wait_for_log("is not there any more");
+    assert_eq!((world.card.pins_presented(), world.card.pins_refused()), (1, 0), "{}", world.home.logs());
     world.shows(Slot::Authentication, "gone");
     assert!(world.agent.listed().is_empty(), "keys of a card that is gone are offered");
 

@@ -3,8 +3,9 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use faulty_module::Outcome;
 use hsm_tests::{
-    Agent, Answer, FaultyToken, Home, Key, KeyFile, Module, Pinentry, SOON, Signal, Sshd, Token, is_alive, kill,
+    Agent, Answer, FaultyToken, Home, Key, KeyFile, Module, Pid, Pinentry, SOON, Signal, Sshd, Token, is_alive, kill,
     signal, stock_cannot, until,
 };
 
@@ -104,6 +105,27 @@ fn workers_end_with_the_agent_even_if_it_is_killed() {
             "a worker outlives the agent that was {name}"
         );
     }
+}
+
+#[test]
+fn what_a_module_forked_ends_with_its_worker() {
+    if stock_cannot("show its workers") {
+        return;
+    }
+    let home = Home::new();
+    let token = FaultyToken::new(&home, "token", &[Key::P256]);
+    let agent = Agent::with(&home).module(token.module().line("workers = 1")).start();
+    token.set("C_Sign leave-child times 1");
+    agent.signs(token.public(Key::P256)).run().succeeds();
+    let calls = token.calls.entries().expect("the calls");
+    let left = calls.iter().find_map(|call| match &call.outcome {
+        Outcome::Fault(fault) => Pid::from_raw(fault.strip_prefix("left:")?.parse().ok()?),
+        Outcome::Returned(_) => None,
+    });
+    let left = left.expect("a child");
+    assert!(is_alive(left));
+    agent.command("hardkey").arg("release").run().succeeds();
+    assert!(until(SOON, || !is_alive(left)), "it goes on with what the worker was logged in to");
 }
 
 #[test]

@@ -170,18 +170,18 @@ pub fn specs(config: &Config, pin: &PinSource, discover_by_default: bool) -> Vec
         false => Vec::new(),
     };
     let sharing = config.modules.iter().filter(|module| module.pin.is_none()).count() + found.len();
-    let given = Claimants::of_modules(sharing);
-    let configured = config.modules.iter().map(|module| {
-        let claimants = if module.pin.is_none() { given.clone() } else { Claimants::of_modules(1) };
-        ModuleSpec { claimants, ..module.spec(pin) }
-    });
-    let found = found.into_iter().map(|path| ModuleSpec {
+    let mut given = Claimants::of_modules(sharing);
+    let mut specs: Vec<ModuleSpec> = config.modules.iter().map(|module| module.spec(pin)).collect();
+    for (spec, _) in specs.iter_mut().zip(&config.modules).filter(|(_, module)| module.pin.is_none()) {
+        spec.claimants = given.next().unwrap_or_default();
+    }
+    specs.extend(found.into_iter().zip(given).map(|(path, claimants)| ModuleSpec {
         path,
         pin: pin.clone(),
-        claimants: given.clone(),
+        claimants,
         ..ModuleSpec::default()
-    });
-    configured.chain(found).collect()
+    }));
+    specs
 }
 
 fn print(lines: &str) -> Result<(), String> {

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::net::Shutdown;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -26,7 +27,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// How often a worker's memory is looked at, at most.
 const WEIGHED_EVERY: Duration = Duration::from_secs(1);
 
-/// A running worker. Dropping it kills the process.
+/// A running worker. Dropping it kills the process, with what its library has forked.
 pub(super) struct Link {
     module: String,
     child: Child,
@@ -166,6 +167,16 @@ impl Link {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+}
+
+impl Drop for Link {
+    /// A copy of the worker would keep its sessions, its logins and its connection to a card. As long as the worker was not collected its
+    /// number is nobody else's.
+    fn drop(&mut self) {
+        if let Some(group) = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+            let _ = kill_process_group(group, Signal::KILL);
         }
     }
 }

@@ -130,6 +130,14 @@ pub enum PinError {
         /// The token's label.
         token: String,
     },
+    /// One PIN, and an earlier module that shows the token too.
+    #[error(
+        "the given PIN is for token {token:?} as the first module of the configuration shows it; leave one of the modules that show it out"
+    )]
+    ShownTwice {
+        /// The token's label.
+        token: String,
+    },
     /// One PIN, several tokens.
     #[error(
         "one PIN was given but {count} tokens want one ({tokens}); a PIN goes only to the token it is meant for: select one with `keys`, or name the token by a pkcs11: URI with pin-source="

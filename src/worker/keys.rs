@@ -9,6 +9,11 @@ use super::{fault, public};
 use crate::ipc::{FaultKind, Half, KeySeen, LeftOut, ModuleFault};
 use crate::protocol::public_key::KeyMaterial;
 
+/// The longest label that is shown, in octets. One that is longer would leave no room for other keys in a list.
+const LONGEST_LABEL: usize = 1024;
+/// The longest id by which a key is known, in octets.
+const LONGEST_ID: usize = 1024;
+
 /// One public half, from a public key object or a certificate.
 struct Public {
     id: Vec<u8>,
@@ -172,8 +177,8 @@ fn private_keys(session: &Session) -> Result<Vec<Private>, ModuleFault> {
         .collect())
 }
 
-/// The attributes of all objects of a class. An object whose attributes cannot be read is left out: one odd object must not hide the rest. But
-/// what failed because the token or the session went, or failed once only, says nothing of the object.
+/// The attributes of all objects of a class. An object whose attributes cannot be read, or whose id has no end, is left out: one odd object
+/// must not hide the rest. But what failed because the token or the session went, or failed once only, says nothing of the object.
 fn objects(
     session: &Session,
     class: ObjectClass,
@@ -184,7 +189,8 @@ fn objects(
     for handle in handles {
         let read = session.get_attributes(handle, wanted).or_else(|_| session.get_attributes(handle, wanted));
         match read.map_err(fault::of) {
-            Ok(attributes) => found.push(attributes),
+            Ok(attributes) if id(&attributes).len() <= LONGEST_ID => found.push(attributes),
+            Ok(_) => {}
             Err(fault) if matches!(fault.kind, FaultKind::SessionLost | FaultKind::TokenGone) => return Err(fault),
             Err(_) => {}
         }
@@ -206,7 +212,7 @@ fn label(attributes: &[Attribute]) -> Vec<u8> {
     attributes
         .iter()
         .find_map(|attribute| match attribute {
-            Attribute::Label(label) => Some(label.clone()),
+            Attribute::Label(label) => Some(label[..label.len().min(LONGEST_LABEL)].to_vec()),
             _ => None,
         })
         .unwrap_or_default()

@@ -56,12 +56,18 @@ impl Module {
 
     /// All tokens that are there, with the keys that show.
     pub(super) fn scan(&mut self) -> Result<Answer, ModuleFault> {
-        let mut tokens = Vec::new();
+        let mut tokens: Vec<TokenSeen> = Vec::new();
         self.occupied = self.context.get_slots_with_token().map_err(fault::of)?;
-        self.sessions.retain(|_, open| open.session.get_session_info().is_ok());
+        self.sessions.retain(|_, open| is_there(&open.session));
         for slot in self.occupied.clone() {
             // A token that went away between two calls, or is not initialised, is simply not there.
             let info = self.context.get_token_info(slot).map_err(fault::of);
+            if let Ok(info) = &info
+                && let Some(twin) = tokens.iter_mut().find(|token| token.name == name(info))
+            {
+                twin.twins += 1;
+                continue;
+            }
             match info
                 .and_then(|info| if info.token_initialized() { self.look(slot, &info).map(Some) } else { Ok(None) })
             {
@@ -73,7 +79,7 @@ impl Module {
         self.sessions.retain(|name, _| tokens.iter().any(|token| token.name == *name));
         let all = self.context.get_all_slots().map_err(fault::of)?;
         let is_removable = |slot: &Slot| self.context.get_slot_info(*slot).is_ok_and(|info| info.removable_device());
-        Ok(Answer::Tokens { tokens, sees_insertions: all.iter().any(is_removable), pcscd: pcscd::socket() })
+        Ok(Answer::Tokens { tokens, sees_insertions: all.iter().any(is_removable), pcscd: pcscd::is_used() })
     }
 
     /// Whether the tokens may be others than at the last scan.
@@ -82,7 +88,7 @@ impl Module {
     /// they were, but no session outlives it.
     pub(super) fn glance(&self) -> Result<bool, ModuleFault> {
         let occupied = self.context.get_slots_with_token().map_err(fault::of)?;
-        let is_lost = |open: &Open| open.session.get_session_info().is_err();
+        let is_lost = |open: &Open| !is_there(&open.session);
         Ok(occupied != self.occupied || self.sessions.values().any(is_lost))
     }
 
@@ -94,10 +100,8 @@ impl Module {
         even_final_try: bool,
     ) -> Result<TokenSeen, ModuleFault> {
         let (slot, info) = find(&self.context, token)?;
+        // Whether a PIN was ever set is for the token to say: some modules do not know the flag for that.
         check_tries(&info, even_final_try)?;
-        if !info.user_pin_initialized() && !info.protected_authentication_path() {
-            return Err(fault::new(FaultKind::PinLocked, "no user PIN was ever set on the token"));
-        }
         if self.sessions.get(token).is_some_and(|open| open.slot != slot) {
             // The token moved to another slot; the old session may be with whatever is in the old one now.
             self.sessions.remove(token);
@@ -193,6 +197,11 @@ fn find(context: &Pkcs11, token: &TokenName) -> Result<(Slot, TokenInfo), Module
         .ok_or_else(|| fault::new(FaultKind::TokenGone, "the token is not there"))
 }
 
+/// Whether a session is still there. One that cannot tell is.
+fn is_there(session: &Session) -> bool {
+    matches!(session.get_session_info(), Ok(_) | Err(Error::Pkcs11(RvError::FunctionNotSupported, _)))
+}
+
 /// Another program may have reset the token; some modules then only hide the private keys. Whoever cannot tell is believed to be in.
 pub(super) fn still_logged_in(session: &Session) -> bool {
     let state = session.get_session_info().map(|info| info.session_state());
@@ -213,12 +222,14 @@ pub(super) fn seen(slot: Slot, info: &TokenInfo, slot_info: &SlotInfo, logged_in
         logged_in,
         keys: found.keys,
         left_out: found.left_out,
+        twins: 0,
     }
 }
 
-/// Text as modules have it, without its padding.
+/// Text as modules have it, without its padding: blanks, or what happens to be behind the zero that ends texts in C.
 fn trimmed(text: &str) -> String {
-    text.trim_end_matches([' ', '\0']).to_owned()
+    let text = text.split('\0').next().unwrap_or_default();
+    text.trim_end_matches(' ').to_owned()
 }
 
 pub(super) fn name(info: &TokenInfo) -> TokenName {

@@ -140,6 +140,14 @@ impl Call {
                         let said = mischief::run(command)?;
                         self.write_fault(&format!("ran:{}", log::hexadecimal(&said)));
                     }
+                    Fault::LeaveChild => {
+                        let child = mischief::leave_child()?;
+                        self.write_fault(&format!("left:{child}"));
+                    }
+                    Fault::Set { name, value } => mischief::set(name, value),
+                    Fault::BreakOut { port, victim } => {
+                        self.write_fault(&format!("broke-out:{}", mischief::break_out(*port, *victim)));
+                    }
                     Fault::Spoil(spoil) => self.spoils.push(*spoil),
                 }
             }

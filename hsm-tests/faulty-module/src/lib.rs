@@ -33,6 +33,9 @@
 //! | `return CKR_X` | the answer, without asking the real module; `0x80000001` for a vendor's own |
 //! | `tell SOCKET OCTETS [forked\|orphaned]` | the call first sends octets (hexadecimal) to a Unix socket and waits for a whole frame in answer, which the log has as `told:OCTETS`; in the process itself, a child of it, or one whose parent has gone and that leads a session of its own |
 //! | `run COMMAND LINE` | the call first has a shell run the rest of the line; the log has what it printed, as `ran:OCTETS` |
+//! | `break-out PORT PID` | the call first tries what a sandbox is to forbid: to run a program, to connect to this port of the machine, to signal this process, and to read memory by its process id (its own, which nothing else forbids); the log has what succeeded, as `broke-out:runs,connects,signals,reads` |
+//! | `leave-child` | the call first leaves a copy of its process behind that stays for ever; the log has its process id, as `left:PID` |
+//! | `set NAME VALUE` | the call first sets a variable in the environment of its process |
 //! | `garbage` | after success, the lowest bit of the last byte written is flipped |
 //! | `length -1`, `+4`, `0`, `unavailable` | after success, another length is claimed: less, more, absolute, or `CK_UNAVAILABLE_INFORMATION` |
 //!
@@ -53,6 +56,7 @@
 //! | `token protected-path PIN [delay 2s]` | a PIN pad: `C_Login` without a PIN waits for its user, who enters PIN |
 //! | `token serial X`, `token label X` | another token in the same slot, as far as `C_GetTokenInfo` tells |
 //! | `token removable`, `token hardware` | `CKF_REMOVABLE_DEVICE`, `CKF_HW_SLOT` |
+//! | `token no-pin` | not `CKF_USER_PIN_INITIALIZED`, as modules have it that do not know of that flag |
 //! | `token write-protected` | `CKF_WRITE_PROTECTED`; what is written is written all the same |
 //!
 //! The failures that `pin-count` counts outlive changes of the rules, as they do in a card; a right PIN or `C_InitPIN`

@@ -71,6 +71,14 @@ pub enum TokenError {
         /// What the module said.
         reason: String,
     },
+    /// The key does not sign without a login.
+    #[error("token {token:?} has to be logged in to for this key: {reason}")]
+    WantsLogin {
+        /// The token's label.
+        token: String,
+        /// What the module said.
+        reason: String,
+    },
     /// The token does not compute signatures this way.
     #[error("token {token:?} refuses the mechanism: {reason}")]
     Mechanism {
@@ -93,6 +101,13 @@ pub enum TokenError {
         /// The module's path.
         module: String,
     },
+}
+
+impl TokenError {
+    /// Whether a signature without a login may have failed only because of that.
+    pub(super) const fn may_be_for_want_of_a_login(&self) -> bool {
+        matches!(self, Self::WantsLogin { .. } | Self::Crashed { .. } | Self::Stale { .. })
+    }
 }
 
 fn held_remedy(programs: &str) -> &'static str {

@@ -92,7 +92,7 @@ impl Signer for TokenKey {
             slot: Some(self.token.seen(|seen| seen.slot)),
             module: Some(self.module.clone()),
             uri: Some(self.uri.clone()),
-            state: self.token.state(),
+            state: self.token.state(&self.name),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod discover;
 pub mod error;
 mod holders;
 mod key;
+mod look;
 pub mod manage;
 mod notes;
 mod pool;

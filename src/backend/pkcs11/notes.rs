@@ -37,8 +37,15 @@ impl Module {
                 self.name()
             )
         });
+        let twins = (seen.twins > 0).then(|| {
+            format!(
+                "token {label:?}: {} of its module say the same manufacturer, model, serial number and label, and only the first is used; give \
+                 each a label of its own",
+                match seen.twins { 1 => "two tokens".to_owned(), more => format!("{} tokens", more.saturating_add(1)) }
+            )
+        });
         let halves = seen.left_out.iter().map(|half| half_alone(&label, half));
-        halves.chain(too_small).chain(hidden).collect()
+        halves.chain(too_small).chain(hidden).chain(twins).collect()
     }
 }
 

@@ -3,13 +3,17 @@
 //! This is how a module that was released is watched: a worker would connect to the card, and a program that wants it for itself could not
 //! have it. What is spoken is a few messages of pcsc-lite's protocol, version 4 (winscard_msg.h), in the machine's own byte order.
 
+use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
+/// The client library's own names for where the service listens.
+const VARIABLE: &str = "PCSCLITE_CSOCK_NAME";
+const USUAL: &str = "/run/pcscd/pcscd.comm";
 /// `pcscd` answers from memory.
 const PATIENCE: Duration = Duration::from_secs(5);
 const VERSION: u32 = 0x11;
@@ -35,10 +39,20 @@ const PROTOCOLS: u32 = 3;
 const RESET: u32 = 1;
 /// How often it is asked whether a card is free again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// `pcscd` looks at a reader every 400 ms (`PCSCLITE_STATUS_POLL_RATE`), unless that tells by itself.
+const NOTICED: Duration = Duration::from_millis(600);
 /// `SCARD_PRESENT`
 const PRESENT: u32 = 0x0004;
 /// `PCSCLITE_SHARING_EXCLUSIVE_CONTEXT`
 const EXCLUSIVE: i32 = -1;
+
+/// Where the `pcscd` listens that a process with these variables speaks to, beside those of the agent; as its client library finds it.
+pub(super) fn service(env: &[(String, String)]) -> PathBuf {
+    let own = || std::env::var_os(VARIABLE);
+    let said = env.iter().rev().find(|(name, _)| name == VARIABLE).map(|(_, value)| value.into());
+    let named: Option<OsString> = said.or_else(own).filter(|path: &OsString| !path.is_empty());
+    named.map_or_else(|| PathBuf::from(USUAL), PathBuf::from)
+}
 
 /// A reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,16 +78,33 @@ pub(super) async fn all(socket: &Path) -> io::Result<Vec<Reader>> {
     }
 }
 
+/// Whether there is no card in the reader with this name, or whose name begins so, now or in a moment: it takes `pcscd` one to notice.
+pub(super) async fn is_pulled(socket: &Path, name: &str) -> bool {
+    let noticed = async {
+        while let Ok(readers) = ask(socket).await {
+            if !readers.iter().any(|reader| is_named(reader, name) && reader.has_card) {
+                return true;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        false
+    };
+    tokio::time::timeout(NOTICED, noticed).await.unwrap_or(false)
+}
+
+fn is_named(reader: &Reader, name: &str) -> bool {
+    reader.name.starts_with(&crate::text::escape(name.as_bytes()))
+}
+
 /// Resets the card in the reader with this name, or whose name begins so; with `if_free` only once no program is connected to it.
 ///
 /// # Errors
 /// There is no such reader or card, or other programs are connected to it for longer than anybody waits here.
 pub(super) async fn reset(socket: &Path, name: &str, if_free: bool) -> io::Result<()> {
-    let ours = |reader: &Reader| reader.name.starts_with(&crate::text::escape(name.as_bytes()));
     let free = async {
         loop {
             let readers = ask(socket).await?;
-            let reader = readers.into_iter().find(ours).filter(|reader| reader.has_card);
+            let reader = readers.into_iter().find(|reader| is_named(reader, name)).filter(|reader| reader.has_card);
             let reader = reader.ok_or_else(|| io::Error::other("there is no card in it"))?;
             if !if_free && !reader.is_exclusive || !reader.is_connected {
                 return reset_now(socket, name).await;

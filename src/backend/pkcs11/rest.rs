@@ -84,10 +84,11 @@ impl Rest {
 }
 
 impl Module {
-    /// A worker said which `pcscd` it speaks to, if any.
-    pub(super) fn reads_by(&self, service: Option<PathBuf>) {
-        let mut known = self.rest.lock();
-        known.service = service.or(known.service.take());
+    /// A worker said whether it speaks to a `pcscd`. To which follows from the environment that it was started with.
+    pub(super) fn reads_by(&self, pcscd: bool) {
+        if pcscd {
+            self.rest.lock().service = Some(readers::service(&self.spec.env));
+        }
     }
 
     /// Ends the workers until somebody uses the module. PINs are kept.
@@ -200,6 +201,14 @@ impl Module {
             // Another one than before may have the same reader.
             self.rest.lock().holder = None;
             self.note_holder(&service, &readers).await;
+        }
+    }
+
+    /// Whether the card that was in this reader is pulled.
+    pub(super) async fn is_pulled(&self, reader: &str) -> bool {
+        match self.rest.service() {
+            Some(service) => readers::is_pulled(&service, reader).await,
+            None => false,
         }
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::Module;
 use super::error::TokenError;
+use super::look::{Access, PublicLook};
 use super::pool::Lease;
 use super::silence::broken_by_notice;
 use super::to_its_end::ToItsEnd;
@@ -23,12 +24,12 @@ pub struct Token {
     name: TokenName,
     module: Weak<Module>,
     seen: Mutex<TokenSeen>,
-    present: AtomicBool,
+    pub(super) present: AtomicBool,
     /// Its keys are known as they show after login: before, fewer do.
     pub(super) shows_all: AtomicBool,
-    /// The keys that the last look without a login showed.
-    public_look: Mutex<Vec<KeyName>>,
-    departure: Notify,
+    /// What the last look without a login showed.
+    pub(super) public_look: Mutex<PublicLook>,
+    pub(super) departure: Notify,
     pub(super) source: PinSource,
     cache: PinCache,
     /// Held for a whole signature where each one asks for its own PIN.
@@ -66,7 +67,7 @@ impl Token {
     pub(super) fn new(module: Weak<Module>, seen: TokenSeen, source: PinSource, cache: PinCache) -> Self {
         Self {
             name: seen.name.clone(),
-            public_look: Mutex::new(names(&seen.keys)),
+            public_look: Mutex::new(PublicLook::of(&seen.keys)),
             module,
             seen: Mutex::new(seen),
             present: AtomicBool::new(true),
@@ -96,39 +97,6 @@ impl Token {
         self.present.load(Ordering::Relaxed)
     }
 
-    /// It was seen; whether it is another one than it was, or had been away.
-    pub(super) fn arrives(&self, found: TokenSeen) -> bool {
-        let was_away = !self.present.swap(true, Ordering::Relaxed);
-        let shows_all = self.shows_all.load(Ordering::Relaxed);
-        let mut last_look = self.public_look.lock().unwrap_or_else(PoisonError::into_inner);
-        let changed = self.seen(|before| {
-            let (keys, left_out) = if found.logged_in {
-                (found.keys, found.left_out)
-            } else {
-                let last = std::mem::replace(&mut *last_look, names(&found.keys));
-                match shows_all {
-                    true => (updated(&before.keys, &last, found.keys), std::mem::take(&mut before.left_out)),
-                    false => (found.keys, found.left_out),
-                }
-            };
-            let changed = keys != before.keys;
-            *before = TokenSeen { keys, left_out, logged_in: before.logged_in || found.logged_in, ..found };
-            changed
-        });
-        changed || was_away
-    }
-
-    /// It was not seen; whether that is news. Its PIN is forgotten, and who waits for it need not wait any longer.
-    pub(super) fn leaves(&self) -> bool {
-        let is_news = self.present.swap(false, Ordering::Relaxed);
-        if is_news {
-            self.shows_all.store(false, Ordering::Relaxed);
-            self.forget_pin();
-            self.departure.notify_waiters();
-        }
-        is_news
-    }
-
     /// Waits until it is not there any more.
     pub(super) async fn departed(&self) {
         let departure = self.departure.notified();
@@ -137,12 +105,13 @@ impl Token {
         }
     }
 
-    /// Whether it can sign now, in words for people.
-    pub fn state(&self) -> String {
+    /// Whether it can sign now with this key, in words for people.
+    pub(super) fn state(&self, key: &KeyName) -> String {
         let holder = self.module().ok().and_then(|module| module.holder());
         match (self.is_present(), holder) {
             (false, Some(programs)) => format!("in use by {programs}"),
             (false, None) => "gone".to_owned(),
+            (true, _) if self.access(key) != Access::AfterLogin => "ready".to_owned(),
             (true, _) => self.state_of_pin().to_owned(),
         }
     }
@@ -163,7 +132,26 @@ impl Token {
         let module = self.module()?;
         match self.sign_there(&module, work).await {
             Err(SignError::Token(gone @ TokenError::Gone { .. })) => Err(module.held().await.unwrap_or(gone).into()),
+            // What modules say in the moment before they notice.
+            Err(SignError::Token(TokenError::Fault { reason, .. })) if self.is_pulled(&module).await => {
+                self.note_gone();
+                Err(self.gone(&reason).into())
+            }
             result => result,
+        }
+    }
+
+    /// Whether it is a card that is not in its reader any more.
+    async fn is_pulled(&self, module: &Module) -> bool {
+        let reader = self.seen(|seen| seen.reader.clone());
+        module.is_pulled(&reader).await
+    }
+
+    /// Takes it for gone before a look has found that.
+    fn note_gone(&self) {
+        if let (true, Ok(module)) = (self.leaves(), self.module()) {
+            module.keys_changed();
+            module.presence.nudge();
         }
     }
 
@@ -171,10 +159,8 @@ impl Token {
         let rested = module.wake();
         module.notice_suspend();
         self.forget_if_expired();
-        let _once = match self.cache {
-            PinCache::Never => Some(Once { _alone: self.alone.lock().await, token: self }),
-            _ => None,
-        };
+        let mut once = None;
+        let mut open_try_left = true;
         let work = Arc::new(work);
         let mut fresh_start_left = true;
         let mut return_left = true;
@@ -183,6 +169,10 @@ impl Token {
             module.scan().await?;
         }
         loop {
+            let access = self.access(&work.key);
+            if self.cache == PinCache::Never && access != Access::Open && once.is_none() {
+                once = Some(Once { _alone: self.alone.lock().await, token: self });
+            }
             if !self.is_present() {
                 // It may have been put in this very moment.
                 module.scan().await?;
@@ -190,7 +180,10 @@ impl Token {
                     return Err(self.gone("the token is not there").into());
                 }
             }
-            self.unlock(&work.label, &work.errand).await?;
+            let openly = open_try_left && access != Access::AfterLogin;
+            if !openly {
+                self.unlock(&work.label, &work.errand).await?;
+            }
             // While it waits for a worker a request can be withdrawn; what was begun in a module cannot, and runs to its end.
             let permit = module.pool.permit().await?;
             let mut may_retry = false;
@@ -198,7 +191,7 @@ impl Token {
                 let mut lease = module.pool.take_with(permit).await.map_err(Attempt::harmless)?;
                 may_retry = lease.used_before && fresh_start_left;
                 let (token, job) = (Arc::clone(self), Arc::clone(&work));
-                ToItsEnd::new(async move { token.run(&mut lease, &job).await }).await
+                ToItsEnd::new(async move { token.run(&mut lease, &job, openly).await }).await
             };
             match broken_by_notice(signing, &*module.prompt, &self.name, &work).await {
                 Ok(signature) => return Ok(signature),
@@ -222,6 +215,12 @@ impl Token {
                 {
                     return_left = false;
                 }
+                // What shows without a login does not always sign without one, and some modules do not say that this is why.
+                Err(Attempt { error: SignError::Token(error), .. }) if openly && error.may_be_for_want_of_a_login() => {
+                    tracing::debug!(token = self.label(), "logging in: {error}");
+                    self.note_access(&work.key, Access::AfterLogin);
+                    open_try_left = false;
+                }
                 Err(attempt) => return Err(attempt.error),
             }
         }
@@ -241,14 +240,16 @@ impl Token {
         }
     }
 
-    async fn run(self: &Arc<Self>, lease: &mut Lease, work: &Work) -> Result<Vec<u8>, Attempt> {
-        let needs_login = self.seen(|seen| seen.login_required);
+    /// Signs by this worker; `openly` says that it is not to be logged in for that.
+    async fn run(self: &Arc<Self>, lease: &mut Lease, work: &Work, openly: bool) -> Result<Vec<u8>, Attempt> {
+        let needs_login = !openly && self.seen(|seen| seen.login_required);
         let mut relogin_left = true;
         loop {
-            if needs_login && !lease.link().is_some_and(|link| link.logged_in.contains(&self.name)) {
+            let is_in = lease.link().is_some_and(|link| link.logged_in.contains(&self.name));
+            if needs_login && !is_in {
                 self.log_in_worker(lease).await?;
             }
-            let each_time = self.always_authenticates(&work.key);
+            let each_time = !openly && self.always_authenticates(&work.key);
             // Held for the whole call where it carries a PIN.
             let gate = if each_time { Some(self.gate.lock().await) } else { None };
             let pin = if each_time { self.pin_in_force()? } else { None };
@@ -266,7 +267,15 @@ impl Token {
             drop(gate);
             let answer = answer.map_err(|error| Attempt { error: error.into(), pin_at_stake: pin.is_some() })?;
             match answer {
-                Answer::Signature(raw) => return Ok(raw),
+                Answer::Signature(raw) => {
+                    if openly && !is_in {
+                        self.note_access(&work.key, Access::Open);
+                    }
+                    return Ok(raw);
+                }
+                Answer::Failed(fault) if openly && may_be_for_want_of_a_login(fault.kind) => {
+                    return Err(Attempt::harmless(TokenError::WantsLogin { token: self.label(), reason: fault.text }));
+                }
                 Answer::Failed(fault)
                     if relogin_left
                         && !fault.pin_at_stake
@@ -316,10 +325,7 @@ impl Token {
                 PinError::FinalTry { token }.into()
             }
             FaultKind::TokenGone => {
-                if let (true, Ok(module)) = (self.leaves(), self.module()) {
-                    module.keys_changed();
-                    module.presence.nudge();
-                }
+                self.note_gone();
                 self.gone(&fault.text).into()
             }
             FaultKind::SessionLost => TokenError::Stale { token, reason: fault.text.clone() }.into(),
@@ -328,7 +334,7 @@ impl Token {
         }
     }
 
-    fn always_authenticates(&self, key: &KeyName) -> bool {
+    pub(super) fn always_authenticates(&self, key: &KeyName) -> bool {
         let same = |seen: &KeySeen| seen.public == key.public && seen.id == key.id;
         self.seen(|seen| seen.keys.iter().any(|seen| seen.always_authenticate && same(seen)))
     }
@@ -358,6 +364,12 @@ impl Token {
     }
 }
 
+/// Whether a signature without a login may have failed only because of that: what a module says then it says to nobody who is logged in.
+const fn may_be_for_want_of_a_login(kind: FaultKind) -> bool {
+    use FaultKind::{Cancelled, MechanismRefused, SessionLost, TokenGone};
+    !matches!(kind, TokenGone | SessionLost | MechanismRefused | Cancelled)
+}
+
 /// One signature with a PIN of its own: whatever comes of it, the PIN is forgotten and the login ended.
 struct Once<'a> {
     _alone: tokio::sync::MutexGuard<'a, ()>,
@@ -366,25 +378,13 @@ struct Once<'a> {
 
 impl Drop for Once<'_> {
     fn drop(&mut self) {
-        self.token.forget_pin();
+        // A key that signs without a PIN costs the worker its life no more than elsewhere.
+        if self.token.pin(|pin| pin.is_accepted()) || self.token.seen(|seen| seen.logged_in) {
+            self.token.forget_pin();
+        }
     }
 }
 
 pub(super) fn octets(pin: &Pin) -> SecretOctets {
     SecretOctets(pin.expose_secret().to_vec().into())
-}
-
-fn names(keys: &[KeySeen]) -> Vec<KeyName> {
-    keys.iter().map(KeySeen::name).collect()
-}
-
-/// The keys that are known since a login, after a look without one: that must not hide what shows after login only, but what came or went since
-/// the last such look did so for everybody.
-fn updated(known: &[KeySeen], last: &[KeyName], found: Vec<KeySeen>) -> Vec<KeySeen> {
-    let shown = names(&found);
-    let mut keys: Vec<KeySeen> = known.to_vec();
-    keys.retain(|key| !last.contains(&key.name()) || shown.contains(&key.name()));
-    let is_new = |key: &KeySeen| !last.contains(&key.name()) && known.iter().all(|old| old.name() != key.name());
-    keys.extend(found.into_iter().filter(is_new));
-    keys
 }

@@ -143,7 +143,7 @@ impl Token {
         let source = self.source.clone();
         let read = tokio::task::spawn_blocking(move || source.read()).await;
         if let Some(pin) = read.unwrap_or_else(|_| Err(PinError::Forgotten { token: self.label() }))? {
-            module.only_claimant(self)?;
+            module.only_claimant(self).await?;
             return self.present(Arc::new(pin), false).await;
         }
         self.ask(key, errand).await
@@ -236,7 +236,7 @@ impl Token {
                 self.shows_all.store(true, Ordering::Relaxed);
                 let changed = self.seen(|known| {
                     let changed = known.keys != seen.keys;
-                    *known = TokenSeen { tries: TriesLeft::NoWarning, ..seen };
+                    *known = TokenSeen { tries: TriesLeft::NoWarning, twins: known.twins, ..seen };
                     changed
                 });
                 if let (true, Ok(module)) = (changed, self.module()) {

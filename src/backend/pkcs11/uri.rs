@@ -231,6 +231,7 @@ mod tests {
             logged_in: false,
             keys: Vec::new(),
             left_out: Vec::new(),
+            twins: 0,
         }
     }
 

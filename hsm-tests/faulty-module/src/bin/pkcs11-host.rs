@@ -175,6 +175,13 @@ fn of_class(class: &str) -> Result<Vec<Attribute>, Box<dyn Error>> {
             Attribute::Sensitive(true),
             Attribute::Sign(true),
         ],
+        // A private key that shows, and signs, without a login.
+        "open" => vec![
+            Attribute::Class(ObjectClass::PRIVATE_KEY),
+            Attribute::KeyType(KeyType::EC),
+            Attribute::Sensitive(true),
+            Attribute::Sign(true),
+        ],
         "certificate" => {
             vec![Attribute::Class(ObjectClass::CERTIFICATE), Attribute::CertificateType(CertificateType::X_509)]
         }

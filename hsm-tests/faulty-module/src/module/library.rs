@@ -6,7 +6,8 @@ use std::ptr;
 use cryptoki_sys::{
     CK_BBOOL, CK_C_INITIALIZE_ARGS, CK_FALSE, CK_FUNCTION_LIST, CK_MECHANISM_INFO, CK_MECHANISM_TYPE, CK_RV,
     CK_SLOT_ID, CK_SLOT_INFO, CK_TOKEN_INFO, CK_ULONG, CKF_HW_SLOT, CKF_PROTECTED_AUTHENTICATION_PATH,
-    CKF_REMOVABLE_DEVICE, CKF_TOKEN_PRESENT, CKF_WRITE_PROTECTED, CKR_MECHANISM_INVALID, CKR_OK,
+    CKF_REMOVABLE_DEVICE, CKF_TOKEN_PRESENT, CKF_USER_PIN_INITIALIZED, CKF_WRITE_PROTECTED, CKR_MECHANISM_INVALID,
+    CKR_OK,
 };
 
 use super::{hand_out, login};
@@ -63,6 +64,9 @@ pub(super) unsafe extern "C" fn C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_T
             let info = unsafe { &mut *info };
             set(&mut info.flags, CKF_PROTECTED_AUTHENTICATION_PATH, rules.pad.is_some());
             set(&mut info.flags, CKF_WRITE_PROTECTED, rules.write_protected);
+            if rules.no_pin {
+                info.flags &= !CKF_USER_PIN_INITIALIZED;
+            }
             if let Some(count) = rules.pin_count {
                 login::tell_tries(info, count);
             }

@@ -51,6 +51,9 @@ pub(crate) enum Fault {
     Spoil(Spoil),
     Tell { socket: PathBuf, octets: Vec<u8>, from: Teller },
     Run(String),
+    BreakOut { port: u16, victim: i32 },
+    Set { name: String, value: String },
+    LeaveChild,
 }
 
 /// Which process speaks to somebody's socket.
@@ -88,6 +91,7 @@ pub(crate) struct TokenRules {
     pub(crate) removable: bool,
     pub(crate) write_protected: bool,
     pub(crate) hardware: bool,
+    pub(crate) no_pin: bool,
 }
 
 /// How many wrong PINs a token stands.

@@ -70,6 +70,7 @@ impl RuleSet {
             "removable" => token.removable = true,
             "write-protected" => token.write_protected = true,
             "hardware" => token.hardware = true,
+            "no-pin" => token.no_pin = true,
             "pin-count" => {
                 let limit = number(next(words, "a number of tries")?)?;
                 let silent = optional(words, "silent");
@@ -146,6 +147,13 @@ fn fault(words: &mut SplitWhitespace<'_>) -> Result<Fault, String> {
         },
         // A command has blanks and takes the rest of the line.
         "run" => Fault::Run(words.by_ref().collect::<Vec<_>>().join(" ")),
+        "leave-child" => Fault::LeaveChild,
+        "set" => {
+            Fault::Set { name: next(words, "a variable")?.to_owned(), value: next(words, "its value")?.to_owned() }
+        }
+        "break-out" => {
+            Fault::BreakOut { port: number(next(words, "a port")?)?, victim: number(next(words, "a process id")?)? }
+        }
         "garbage" => Fault::Spoil(Spoil::Value),
         "length" => Fault::Spoil(match next(words, "a length")? {
             "unavailable" => Spoil::LengthIs(CK_UNAVAILABLE_INFORMATION),
@@ -254,6 +262,7 @@ mod tests {
         assert_eq!(function_rule("C_Sign tell /run/a 00ff times 1").fault, told(Teller::Itself));
         assert_eq!(function_rule("C_Sign tell /run/a 00ff orphaned").fault, told(Teller::Orphaned));
         assert_eq!(function_rule("C_Sign run setsid -f id").fault, Fault::Run("setsid -f id".to_owned()));
+        assert_eq!(function_rule("C_Sign break-out 80 1 times 1").fault, Fault::BreakOut { port: 80, victim: 1 });
         assert!(problem("C_Sign tell /run/a 0f0").contains("not hexadecimal"));
     }
 
