@@ -76,7 +76,7 @@ impl Handler<'_> {
                 scope: approvable.scope(question::first_hop(&facts).as_deref()),
                 ..Shown::default()
             };
-            self.approve(approvable, shown, account.so_far());
+            self.approve(approvable, shown, account);
         }
         Ok(())
     }
