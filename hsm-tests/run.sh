@@ -72,7 +72,7 @@ softhsm/need.sh dbus-daemon libsqlite3-dev libssl-dev libtpm2-pkcs11-1 libtpm2-p
     exit 1
 }
 # For dialogs on real screens and terminals.
-softhsm/need.sh dbus-bin dbus-daemon dunst imagemagick pinentry-curses pinentry-gtk2 pinentry-qt tmux xdotool xvfb || {
+softhsm/need.sh dbus-bin dbus-daemon dunst imagemagick pinentry-curses pinentry-gnome3 pinentry-gtk2 pinentry-qt tmux xdotool xvfb || {
     failed=1
     exit 1
 }

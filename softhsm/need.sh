@@ -22,6 +22,7 @@ look_for() {
     autossh | dbus-daemon | dunst | gdb | git | openssl | perl | pinentry-curses | pinentry-qt | pkg-config | socat | sudo | swtpm | tmux | tpm2-abrmd | xdotool | yubico-piv-tool) command -v "$1" ;;
     dbus-bin) command -v dbus-send && command -v dbus-monitor ;;
     imagemagick) command -v convert && command -v import ;;
+    pinentry-gnome3) command -v pinentry-gnome3 && [ -x /usr/libexec/gcr-prompter ] ;;
     pinentry-gtk2) command -v pinentry-gtk-2 ;;
     xvfb) command -v Xvfb ;;
     dropbear-bin) command -v dbclient && command -v dropbearconvert ;;

@@ -16,6 +16,16 @@ pub fn line(text: &str, longest: usize) -> String {
     cut(&inert(text), longest)
 }
 
+/// The same for a text whose end says as much as its beginning: what is left out is in its midst.
+pub fn ends(text: &str, longest: usize) -> String {
+    let shown = inert(text);
+    let backwards = |text: &str| text.chars().rev().collect::<String>();
+    match cut(&shown, longest) == shown {
+        true => shown,
+        false => cut(&shown, longest / 2) + backwards(&cut(&backwards(&shown), longest / 2)).trim_start_matches('…'),
+    }
+}
+
 /// In quotation marks, for what others say.
 pub fn quoted(octets: &[u8]) -> String {
     format!("\"{}\"", field(octets))
@@ -65,6 +75,14 @@ mod tests {
         assert_eq!(field("Grüße an bob@example (9a)".as_bytes()), "Grüße an bob@example (9a)");
         assert_eq!(field(&[b'x'; 1000]).chars().count(), LONGEST + 1);
         assert!(field("🔑".repeat(100).as_bytes()).len() <= 100);
+    }
+
+    #[test]
+    fn both_ends_of_a_long_text_are_kept() {
+        assert_eq!(ends("ssh host", 10), "ssh host");
+        assert_eq!(ends(&format!("ssh {} host", "x".repeat(1000)), 10), "ssh x… host");
+        let keys = ends(&"🔑".repeat(100), 60);
+        assert!(keys.len() <= 93 && keys.starts_with('🔑') && keys.ends_with('🔑'), "{keys}");
     }
 
     #[test]

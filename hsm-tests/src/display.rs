@@ -44,17 +44,21 @@ impl Display {
     #[track_caller]
     #[must_use]
     pub fn window(&self, name: &str) -> String {
-        let search = || {
-            let found = self.xdotool(&["search", "--onlyvisible", "--name", name]).run();
-            found.stdout.lines().next().map(str::to_owned)
-        };
-        until_some(SOON, search).unwrap_or_else(|| panic!("no window {name:?}\n{}", self.home.logs()))
+        until_some(SOON, || self.windows(name).into_iter().next())
+            .unwrap_or_else(|| panic!("no window {name:?}\n{}", self.home.logs()))
     }
 
     /// Whether there is a window whose name has `name` in it.
     #[must_use]
     pub fn has_window(&self, name: &str) -> bool {
-        !self.xdotool(&["search", "--onlyvisible", "--name", name]).run().stdout.is_empty()
+        !self.windows(name).is_empty()
+    }
+
+    /// The windows whose names have `name` in them.
+    #[must_use]
+    pub fn windows(&self, name: &str) -> Vec<String> {
+        let found = self.xdotool(&["search", "--onlyvisible", "--name", name]).run();
+        found.stdout.lines().map(str::to_owned).collect()
     }
 
     /// Presses keys in a window.

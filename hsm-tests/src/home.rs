@@ -38,13 +38,15 @@ impl Home {
         let directory =
             tempfile::Builder::new().prefix("hk-").tempdir().expect("make a private directory for the test");
         let home = Self { inner: Arc::new(Inner { directory, _turn: turn }) };
-        for name in ["home", "run", "state", "config", "tmp", "log", "bin"] {
+        for name in ["home", "run", "state", "config", "tmp", "log", "bin", "dialogs"] {
             home.directory(name);
         }
         // Without it the agent would look for every module that this machine has.
         home.directory("config/hardkey");
         home.file("config/hardkey/config.toml", "discover = false\n");
         symlink(agent_binary(), home.path("bin/hardkey")).expect("link the agent binary into the test's PATH");
+        // The one that this machine prefers is whichever was installed last.
+        symlink("/usr/bin/pinentry-curses", home.path("dialogs/pinentry")).expect("link a pinentry");
         home
     }
 
@@ -98,6 +100,8 @@ impl Home {
         let inherited = std::env::var_os("PATH")
             .unwrap_or_else(|| "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
         let mut search: OsString = self.path("bin").into();
+        search.push(":");
+        search.push(self.path("dialogs"));
         search.push(":");
         search.push(inherited);
         let mut environment = vec![

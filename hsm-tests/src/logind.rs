@@ -1,10 +1,9 @@
-//! A system bus of its own, and a stand-in of systemd-logind on it (org.freedesktop.login1(5)): as much of it as tells of locked screens and sleep.
+//! A stand-in of systemd-logind (org.freedesktop.login1(5)): as much of it as tells of locked screens and sleep.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io::PipeReader;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -16,54 +15,12 @@ use zbus::connection::Builder;
 use zbus::message::Type;
 use zbus::{Connection, Fd, Message, MessageStream, ObjectPath, Variant};
 
-use crate::background::Background;
-use crate::home::Home;
-use crate::wait::{SOON, until};
+use crate::bus::Bus;
+use crate::wait::SOON;
 
 const MANAGER: &str = "org.freedesktop.login1.Manager";
 const SESSION: &str = "org.freedesktop.login1.Session";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
-
-/// A `dbus-daemon`.
-pub struct SystemBus {
-    home: Home,
-    name: String,
-    _daemon: Background,
-}
-
-impl SystemBus {
-    /// Starts it at a place of its own.
-    ///
-    /// # Panics
-    /// When it does not start.
-    #[must_use]
-    pub fn start(home: &Home, name: &str) -> Self {
-        let daemon =
-            home.command("dbus-daemon").args(["--session", "--nofork", "--address", &Self::address_of(home, name)]);
-        let daemon = daemon.start(name);
-        let bus = Self { home: home.clone(), name: name.to_owned(), _daemon: daemon };
-        let listens = || std::os::unix::net::UnixStream::connect(Self::socket(home, name)).is_ok();
-        assert!(until(SOON, listens), "no bus\n{}", home.logs());
-        bus
-    }
-
-    /// Its address, which is known before it is started: for `$DBUS_SYSTEM_BUS_ADDRESS`.
-    #[must_use]
-    pub fn address_of(home: &Home, name: &str) -> String {
-        format!("unix:path={}", Self::socket(home, name).display())
-    }
-
-    fn socket(home: &Home, name: &str) -> PathBuf {
-        home.path("run").join(name)
-    }
-}
-
-impl Drop for SystemBus {
-    fn drop(&mut self) {
-        // So that the next one finds its place free.
-        let _ = std::fs::remove_file(Self::socket(&self.home, &self.name));
-    }
-}
 
 /// What logind says.
 #[derive(Debug, Clone, Copy)]
@@ -92,8 +49,8 @@ impl Logind {
     /// # Panics
     /// When the bus does not let it.
     #[must_use]
-    pub fn start(bus: &SystemBus) -> Self {
-        let address = SystemBus::address_of(&bus.home, &bus.name);
+    pub fn start(bus: &Bus) -> Self {
+        let address = bus.address().to_owned();
         let (orders, receiver) = mpsc::unbounded_channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let delays: Arc<Mutex<Vec<Delay>>> = Arc::default();

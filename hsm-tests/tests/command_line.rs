@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use hsm_tests::{
     Agent, Home, KeyFile, Pid, SOON, Signal, Task, agent_binary, is_alive, is_stock, signal, stock_cannot, until,
@@ -23,11 +22,6 @@ fn shell(home: &Home, code: &str) -> Task {
 fn agent(home: &Home) -> Task {
     let task = home.command(agent_binary());
     if is_stock() { task } else { task.arg("agent") }
-}
-
-/// The agent's command line up to the command to be wrapped.
-fn wrapping(home: &Home) -> Task {
-    if is_stock() { agent(home) } else { agent(home).arg("--") }
 }
 
 fn pid(text: &str) -> Pid {
@@ -140,50 +134,6 @@ fn a_daemon_writes_its_log_where_the_state_belongs() {
     let log = home.path("state/hardkey/agent.log");
     let refusal = || fs::read_to_string(&log).is_ok_and(|text| text.contains("refused"));
     assert!(until(SOON, refusal), "no refusal in {}\n{}", log.display(), home.logs());
-}
-
-#[test]
-fn a_wrapped_command_keeps_exit_status_pid_input_and_environment() {
-    let home = Home::new();
-    assert_eq!(wrapping(&home).args(["sh", "-c", "exit 7"]).run().code(), Some(7));
-    assert_eq!(wrapping(&home).args(["sh", "-c", "kill -TERM $$"]).run().ended_by(), Some(15));
-    assert_eq!(wrapping(&home).arg("cat").input("passed on").run().succeeds().stdout, "passed on");
-    let outcome = wrapping(&home)
-        .args(["sh", "-c", "ssh-add -l; test $? = 1 && kill -0 $SSH_AGENT_PID && echo $GREETING"])
-        .env("GREETING", "hello")
-        .run()
-        .succeeds();
-    assert!(outcome.stdout.ends_with("hello\n"), "{}", outcome.report());
-
-    let mut wrapped = wrapping(&home).args(["sh", "-c", "echo pid $$; exec sleep 1000"]).start("wrapped");
-    let expected = format!("pid {}\n", wrapped.pid().as_raw_pid());
-    wrapped.wait_for_log(&expected, SOON);
-    signal(wrapped.pid(), Signal::INT);
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&wrapped.ends(SOON)), Some(2));
-}
-
-#[test]
-fn a_wrapped_command_s_agent_ends_with_it_at_once() {
-    if stock_cannot("notice the command's end in less than ten seconds") {
-        return;
-    }
-    let home = Home::new();
-    for ending in ["exit 0", "kill -KILL $$"] {
-        let outcome =
-            wrapping(&home).args(["sh", "-c", &format!("echo $SSH_AUTH_SOCK; echo $SSH_AGENT_PID; {ending}")]).run();
-        let (socket, number) = outcome.stdout.trim().split_once('\n').unwrap_or_else(|| panic!("{}", outcome.report()));
-        let ended = Instant::now();
-        assert!(until(SOON, || !is_alive(pid(number))), "the agent outlives its command");
-        assert!(ended.elapsed() < Duration::from_secs(1), "it took {:?}", ended.elapsed());
-        assert!(!Path::new(socket).exists(), "the socket is left behind");
-    }
-}
-
-#[test]
-fn a_wrapped_command_that_does_not_exist_is_an_error() {
-    let home = Home::new();
-    let outcome = wrapping(&home).arg("/nonexistent/command").run().fails();
-    assert!(outcome.stderr.contains("/nonexistent/command"), "{}", outcome.report());
 }
 
 #[test]

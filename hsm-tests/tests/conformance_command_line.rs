@@ -5,8 +5,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 
 use hsm_tests::{
-    Agent, Body, Client, Home, Key, Outcome, SOON, Signal, Task, Token, agent_binary, is_alive, is_stock, stock_cannot,
-    until,
+    Agent, Body, Client, Home, Key, Outcome, SOON, Signal, Task, Token, agent_binary, is_stock, stock_cannot, until,
 };
 
 /// The agent under test, by the name of OpenSSH's.
@@ -230,23 +229,4 @@ fn a_service_manager_s_socket_is_used_and_left_alone() {
     for (name, more) in [("for-another", ["1", "1"]), ("two-sockets", ["0", "2"]), ("no-number", ["0", "x"])] {
         assert_eq!(start(more, name).ends(SOON).code(), Some(255), "{name}");
     }
-}
-
-#[test]
-fn a_wrapped_command_that_is_not_there_is_named_and_no_agent_stays() {
-    let home = Home::new();
-    let outcome = ssh_agent(&home).arg("/nonexistent/command").run().fails();
-    assert_eq!(outcome.code(), Some(1), "{}", outcome.report());
-    assert!(
-        outcome.stderr.contains("/nonexistent/command") && outcome.stderr.contains("No such file"),
-        "{}",
-        outcome.report()
-    );
-    if is_stock() {
-        // It stays for up to ten seconds.
-        return;
-    }
-    let own = rustix::process::getpid();
-    let none_left = || hsm_tests::children(own).into_iter().all(|child| !is_alive(child));
-    assert!(until(SOON, none_left), "an agent without a command is left");
 }

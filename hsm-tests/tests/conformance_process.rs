@@ -1,13 +1,15 @@
 //! The agent as a process: who may connect, what others may learn of it, and how it ends.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use hsm_tests::{
-    Agent, Background, Body, Client, Home, Key, KeyFile, Pid, SOON, Signal, Task, Token, agent_binary, children,
-    is_alive, is_stock, kill, signal, stock_cannot, until,
+    Agent, Background, Body, Client, Home, Key, KeyFile, Pid, SOON, Signal, Task, Token, Wrapping, agent_binary,
+    children, is_alive, is_stock, kill, signal, stock_cannot, until,
 };
 
 /// A user who is neither root nor the one who runs the tests.
@@ -22,7 +24,7 @@ fn can_change_users() -> bool {
     is_root
 }
 
-fn as_nobody(home: &Home, program: impl AsRef<std::ffi::OsStr>) -> Task {
+fn as_nobody(home: &Home, program: impl AsRef<OsStr>) -> Task {
     let become_nobody = ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
     home.command("setpriv").args(become_nobody).arg(program)
 }
@@ -222,6 +224,118 @@ fn a_killed_agent_leaves_its_socket_and_no_later_one_takes_the_place_unasked() {
     assert!(socket.exists(), "the socket was removed unasked");
 }
 
+#[test]
+fn a_wrapped_command_keeps_exit_status_pid_input_and_environment() {
+    let home = Home::new();
+    for wrapping in Wrapping::all(&home) {
+        let shell = |script: &str| wrapping.around(&["sh", "-c", script]);
+        assert_eq!(shell("exit 7").run().code(), Some(7), "{wrapping}");
+        assert_eq!(shell("kill -TERM $$").run().ended_by(), Some(15), "{wrapping}");
+        assert_eq!(wrapping.around(&["cat"]).input("passed on").run().succeeds().stdout, "passed on", "{wrapping}");
+        assert_eq!(wrapping.around(&["printf", "%s\n", "-d", "--", "-k"]).run().succeeds().stdout, "-d\n--\n-k\n");
+        let finds = shell("ssh-add -l; test $? = 1 && kill -0 $SSH_AGENT_PID && echo $GREETING");
+        let outcome = finds.env("GREETING", "hello").env("SSH_AUTH_SOCK", "/nonexistent").run().succeeds();
+        assert!(outcome.stdout.ends_with("hello\n"), "{}", outcome.report());
+
+        let mut wrapped = shell("echo pid $$; exec sleep 1000").start("wrapped");
+        let expected = format!("pid {}\n", wrapped.pid().as_raw_pid());
+        wrapped.wait_for_log(&expected, SOON);
+        signal(wrapped.pid(), Signal::INT);
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&wrapped.ends(SOON)), Some(2), "{wrapping}");
+    }
+}
+
+#[test]
+fn a_wrapped_command_finds_everything_as_its_caller_left_it() {
+    let home = Home::new();
+    // What an agent changes of itself, and must not pass on: limits, mask, signals, descriptors, session, folder, and that nobody may look.
+    let script = "ulimit -Sa; ulimit -Ha; umask; pwd; grep -E '^(Sig(Blk|Ign)|NoNewPrivs|Seccomp):' /proc/self/status; \
+        for fd in /proc/$$/fd/*; do echo ${fd##*/}; done; cut -d' ' -f5,6 /proc/$$/stat; stat -c %u /proc/$$/environ; \
+        env | grep -vE '^(SSH_AUTH_SOCK|SSH_AGENT_PID|_)=' | sort";
+    let prepared = format!(
+        "umask 027; ulimit -S -n 100; ulimit -S -c 0; ulimit -H -c 7 2>&1; cd /usr; exec \"$@\" sh -c '{}'",
+        script.replace('\'', r"'\''")
+    );
+    let run = |words: &[&OsStr]| home.command("sh").args(["-c", &prepared, "sh"]).args(words).run().succeeds().stdout;
+    let without = run(&["env".as_ref()]);
+    // OpenSSH's agent is a set-group-ID program, to which the loader does not pass on everything (ld.so(8)).
+    let lost = |line: &&str| is_stock() && line.starts_with("TMPDIR=");
+    let without: Vec<&str> = without.lines().filter(|line| !lost(line)).collect();
+    for wrapping in Wrapping::all(&home) {
+        let words: Vec<&OsStr> = wrapping.words().collect();
+        assert_eq!(run(&words).lines().collect::<Vec<_>>(), without, "{wrapping}");
+    }
+}
+
+#[test]
+fn a_wrapped_command_s_agent_ends_with_it_at_once() {
+    if stock_cannot("notice the command's end in less than ten seconds") {
+        return;
+    }
+    let home = Home::new();
+    for wrapping in Wrapping::all(&home) {
+        for ending in ["exit 0", "kill -KILL $$"] {
+            let script = format!("echo $SSH_AUTH_SOCK; echo $SSH_AGENT_PID; {ending}");
+            let outcome = wrapping.around(&["sh", "-c", &script]).run();
+            let told = outcome.stdout.trim().split_once('\n');
+            let (socket, number) = told.unwrap_or_else(|| panic!("{}", outcome.report()));
+            let ended = Instant::now();
+            assert!(until(SOON, || !is_alive(pid(number))), "{wrapping}: the agent outlives its command");
+            assert!(ended.elapsed() < Duration::from_secs(1), "{wrapping}: it took {:?}", ended.elapsed());
+            assert!(!Path::new(socket).exists(), "{wrapping}: the socket is left behind");
+        }
+    }
+}
+
+#[test]
+fn a_wrapped_command_s_agent_is_as_closed_as_any_other() {
+    let home = Home::new();
+    for wrapping in Wrapping::all(&home) {
+        let open = "umask 000; ulimit -c unlimited; exec \"$@\"";
+        let script = "stat -c %a \"$SSH_AUTH_SOCK\"; grep '^Max core' /proc/$SSH_AGENT_PID/limits; \
+            cut -d' ' -f6 /proc/$SSH_AGENT_PID/stat; echo $SSH_AGENT_PID; ls -l /proc/$SSH_AGENT_PID/cwd";
+        let shell = home.command("sh").args(["-c", open, "sh"]).args(wrapping.words());
+        let outcome = shell.args(["sh", "-c", script]).run().succeeds();
+        let lines: Vec<&str> = outcome.stdout.lines().collect();
+        let [mode, core, session, number, folder] = lines.as_slice() else { panic!("{}", outcome.report()) };
+        assert_eq!(*mode, "600", "{wrapping}");
+        assert!(core.split_ascii_whitespace().any(|word| word == "0"), "{wrapping}: {core}");
+        assert!(folder.ends_with(" -> /"), "{wrapping}: {folder}");
+        if !is_stock() {
+            assert_eq!(session, number, "{wrapping}: Ctrl-C and the terminal's end are the command's");
+        }
+    }
+}
+
+#[test]
+fn a_wrapped_command_outlives_its_agent() {
+    let home = Home::new();
+    for wrapping in Wrapping::all(&home) {
+        let script =
+            "kill $SSH_AGENT_PID; while [ -e $SSH_AUTH_SOCK ]; do sleep 0.02; done; ssh-add -l; exit $((40 + $?))";
+        let outcome = wrapping.around(&["sh", "-c", script]).run();
+        assert_eq!(outcome.code(), Some(42), "{wrapping}: {}", outcome.report());
+    }
+}
+
+#[test]
+fn a_wrapped_command_that_is_not_there_is_named_and_no_agent_stays() {
+    let home = Home::new();
+    for wrapping in Wrapping::all(&home) {
+        let outcome = wrapping.around(&["/nonexistent/command"]).run().fails();
+        assert_eq!(outcome.code(), Some(1), "{}", outcome.report());
+        let says = |text| outcome.stderr.contains(text);
+        assert!(says("/nonexistent/command") && says("No such file"), "{}", outcome.report());
+    }
+    if is_stock() {
+        // It stays for up to ten seconds.
+        return;
+    }
+    let own = rustix::process::getpid();
+    let none_left = || children(own).into_iter().all(|child| !is_alive(child));
+    assert!(until(SOON, none_left), "an agent without a command is left");
+}
+
 /// The agent's command line, without the arguments.
 fn agent(home: &Home) -> Task {
     let task = home.command(agent_binary());
@@ -231,6 +345,10 @@ fn agent(home: &Home) -> Task {
 /// An agent in the background that listens at run/daemon.
 fn daemon(home: &Home, arguments: &[&str]) -> Pid {
     let outcome = agent(home).args(arguments).arg("-a").arg(home.path("run/daemon")).run().succeeds();
-    let text = outcome.stdout.split_once("SSH_AGENT_PID=").and_then(|(_, rest)| rest.split(';').next()).expect("a pid");
+    let text = outcome.stdout.split_once("SSH_AGENT_PID=").and_then(|(_, rest)| rest.split(';').next());
+    pid(text.expect("a pid"))
+}
+
+fn pid(text: &str) -> Pid {
     Pid::from_raw(text.parse().expect("a number")).expect("a process id")
 }

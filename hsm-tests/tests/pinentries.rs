@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hsm_tests::{Agent, Background, Display, Home, Key, KeyFile, Module, Pane, SOON, Token, stock_cannot, until};
+use hsm_tests::{
+    Agent, Answer, Background, Bus, Display, Home, Key, KeyFile, Module, Pane, Pinentry, SOON, Token, kill,
+    stock_cannot, until, until_some,
+};
 
 const STRICT: &str = "judge where requests come from";
 
@@ -74,6 +77,93 @@ fn qt_says_yes_by_its_allow_only() {
     if !stock_cannot(STRICT) {
         only_a_chosen_allow_is_a_yes("/usr/bin/pinentry-qt", &["Tab", "Return"]);
     }
+}
+
+const GNOME: &str = "/usr/bin/pinentry-gnome3";
+
+/// A person before GNOME's prompter, which the bus starts when it is wanted.
+struct Prompted {
+    asking: Asking,
+    display: Display,
+    bus: Bus,
+}
+
+impl Prompted {
+    fn new() -> Self {
+        let asking = Asking::by(GNOME, "");
+        let display = Display::start(&asking.home);
+        let bus = Bus::on_screen(&asking.home, "session", &display);
+        Self { asking, display, bus }
+    }
+
+    fn test(&self, log: &str) -> Background {
+        let desktop = [("DISPLAY", self.display.name()), ("DBUS_SESSION_BUS_ADDRESS", self.bus.address())];
+        self.asking.agent.ssh_add(["-T"]).arg(self.asking.public()).envs(desktop).start(log)
+    }
+
+    /// The dialog that stands now, if it is another one than this.
+    fn another(&self, before: &str) -> Option<String> {
+        self.display.windows("hardkey").into_iter().find(|window| window != before)
+    }
+
+    /// Whether the key was used, when each dialog is treated as one of these does.
+    fn allows(&self, log: &str, answers: &[&dyn Fn(&str)]) -> bool {
+        let mut testing = self.test(log);
+        let mut window = String::new();
+        for answer in answers {
+            let next = until_some(SOON, || self.another(&window));
+            window = next.unwrap_or_else(|| panic!("{log}: no dialog\n{}", self.asking.home.logs()));
+            read_it();
+            answer(&window);
+        }
+        let allowed = testing.ends(SOON).success();
+        assert!(until(SOON, || !self.display.has_window("hardkey")), "{log}: the window stays");
+        allowed
+    }
+}
+
+#[test]
+fn gnome_says_yes_by_a_second_allow_and_by_no_key_that_is_pressed_again() {
+    if stock_cannot(STRICT) {
+        return;
+    }
+    let prompted = Prompted::new();
+    let press = |keys: &'static [&'static str]| {
+        let display = &prompted.display;
+        move |window: &str| display.press(window, keys)
+    };
+    let (enter, escape, space) = (press(&["Return"]), press(&["Escape"]), press(&["space"]));
+    let other = press(&["Tab", "Return"]);
+    let close = |window: &str| prompted.display.close(window);
+    assert!(!prompted.allows("enter", &[&enter]), "Enter said yes");
+    assert!(!prompted.allows("space", &[&space]), "the space bar said yes");
+    assert!(prompted.allows("allow", &[&other, &enter]), "{}", prompted.asking.agent.log());
+    assert!(!prompted.allows("escape", &[&escape, &escape]), "Escape said yes");
+    assert!(!prompted.allows("other", &[&other, &other]), "the second no said yes");
+    assert!(prompted.allows("allow-again", &[&other, &enter]), "{}", prompted.asking.agent.log());
+    assert!(!prompted.allows("close", &[&close, &close]), "closing the dialog said yes");
+
+    let asking = prompted.test("killed");
+    assert!(until(SOON, || prompted.display.has_window("hardkey")), "{}", prompted.asking.agent.log());
+    kill(asking.pid());
+    assert!(until(SOON, || !prompted.display.has_window("hardkey")), "the dialog outlives its client");
+}
+
+/// What GNOME's two buttons cannot tell apart is told by when they are pressed.
+#[test]
+fn escape_before_anybody_could_read_denies_in_gnome_and_brings_no_second_dialog() {
+    if stock_cannot(STRICT) {
+        return;
+    }
+    let home = Home::new();
+    let pinentry = Pinentry::new(&home, &[Answer::Cancel, Answer::Ok]);
+    let script = std::fs::read_to_string(pinentry.program()).expect("the program");
+    home.program("pinentry/pinentry", script.replace("D scripted", "D gnome3"));
+    let agent = Agent::with(&home).pinentry(&pinentry).start();
+    let key = KeyFile::new(&home, "careful");
+    agent.ssh_add(["-q", "-c"]).arg(key.path()).run().succeeds();
+    agent.ssh_add(["-T"]).arg(key.public().path()).run().fails();
+    assert_eq!(pinentry.confirms_asked(), 1, "{}", agent.log());
 }
 
 const CURSES: &str = "/usr/bin/pinentry-curses";

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use hsm_tests::{
-    Agent, AgentBuilder, Answer, Askpass, Background, Body, Client, Display, FaultyToken, Home, Key, KeyFile, Module,
-    Pane, Pinentry, SOON, Token, is_alive, kill, until,
+    Agent, AgentBuilder, Answer, Askpass, Body, Bus, Client, Display, FaultyToken, Home, Key, KeyFile, Module, Pane,
+    Pinentry, SOON, Token, is_alive, kill, until,
 };
 
 /// A key in the agent that is used with consent only.
@@ -76,6 +76,36 @@ fn a_broken_pinentry_is_named_and_gives_way_to_what_works() {
         assert!(agent.client().succeeds(&request));
         assert!(agent.client().sign(&key.public().blob(), b"data", 0).is_some(), "{name}\n{}", agent.log());
     }
+}
+
+#[test]
+fn a_container_names_neither_the_screen_nor_the_terminal_on_which_the_person_is_asked() {
+    assert!(rustix::process::getuid().is_root(), "a container takes root");
+    let home = Home::new();
+    let pinentry = Pinentry::new(&home, &[Answer::Ok; 3]);
+    let script = std::fs::read_to_string(pinentry.program()).expect("the program");
+    let notes = script.replace("next_answer() {", "next_answer() {\n    note \"# on ${DISPLAY-none}\"");
+    home.program("pinentry/pinentry", notes);
+    let agent = Agent::with(&home).as_stock().pinentry(&pinentry).env("DISPLAY", ":71").start();
+    let key = careful_key(&home, &agent);
+    let inside = ["--user", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc"];
+    for (options, screen) in [(None, ":72"), (Some(&inside[..]), ":71"), (Some(&["--pid", "--fork"]), ":71")] {
+        let task = match options {
+            Some(options) => agent.command("unshare").args(options).args(["ssh-add", "-T"]),
+            None => agent.ssh_add(["-T"]),
+        };
+        let asked = || std::fs::read_to_string(home.path("pinentry/log")).unwrap_or_default();
+        let before = asked().len();
+        task.arg(key.public().path()).env("DISPLAY", ":72").run().succeeds();
+        assert!(asked()[before..].contains(&format!("# on {screen}\n")), "{options:?}: {}", &asked()[before..]);
+    }
+
+    let agent = bare(&home).named("bare").start();
+    assert!(agent.client().succeeds(&Body::new(Client::ADD_CONSTRAINED).raw(&key.as_added()).raw(&[2]).bytes()));
+    let test = format!("unshare --pid --fork ssh-add -T '{}'", key.public().path().display());
+    let pane = Pane::running(&home, &agent, &test);
+    assert_ne!(pane.status().as_deref(), Some("0"), "{}", pane.screen());
+    assert!(agent.log().contains("no dialog can be shown"), "{}", agent.log());
 }
 
 /// Long enough after a question appeared that an answer is meant.
@@ -207,23 +237,15 @@ fn the_real_pinentry_gtk_opens_on_the_askers_screen_and_goes_with_its_client() {
     assert!(asking.ends(SOON).success(), "{}", agent.log());
 }
 
-/// A session bus of its own.
-fn bus(home: &Home) -> (String, Background) {
-    let address = format!("unix:path={}", home.path("run/bus").display());
-    let daemon = home.command("dbus-daemon").args(["--session", "--nofork", "--address", &address]).start("bus");
-    assert!(until(SOON, || std::os::unix::net::UnixStream::connect(home.path("run/bus")).is_ok()), "no bus");
-    (address, daemon)
-}
-
 #[test]
 fn a_real_notification_daemon_asks_by_buttons_and_tells_what_is_waited_for() {
     let home = Home::new();
     let display = Display::start(&home);
-    let (address, _bus) = bus(&home);
+    let bus = Bus::start(&home, "bus");
     // dunst shows buttons by a menu program: this one presses the button that a file names.
     let menu = home.program("menu", format!("#!/bin/sh\ngrep \"^#$(cat '{}') \"\n", home.path("press").display()));
     let settings = home.file("dunstrc", format!("[global]\ndmenu = {}\n", menu.display()));
-    let desktop = [("DISPLAY", display.name()), ("DBUS_SESSION_BUS_ADDRESS", &address)];
+    let desktop = [("DISPLAY", display.name()), ("DBUS_SESSION_BUS_ADDRESS", bus.address())];
     let mut dunst =
         home.command("dunst").arg("-config").arg(settings).args(["-verbosity", "info"]).envs(desktop).start("dunst");
     let agent = bare(&home).env("SSH_ASKPASS_REQUIRE", "never").env("XDG_RUNTIME_DIR", home.path("elsewhere")).start();

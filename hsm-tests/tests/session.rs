@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use hsm_tests::{
-    Agent, AgentBuilder, Answer, Background, Home, Key, KeyFile, Logind, Module, Pinentry, SOON, Said, SystemBus,
-    Token, stock_cannot, until, until_some,
+    Agent, AgentBuilder, Answer, Background, Bus, Home, Key, KeyFile, Logind, Module, Pinentry, SOON, Said, Token,
+    stock_cannot, until, until_some,
 };
 
 const COMMAND: &str = "notice a locked screen";
@@ -38,7 +38,7 @@ impl Desk {
             script.replace("CONFIRM*) dialog confirm ;;", "CONFIRM*) sleep 0.8; say 'ERR 83886194 Not confirmed' ;;");
         home.program("pinentry/pinentry", generous.replace("D scripted", "D gtk2"));
         let agent = Agent::with(&home).pinentry(&pinentry).line(RULES).module(Module::of(&token).pin_asked());
-        let agent = prepare(agent.env("DBUS_SYSTEM_BUS_ADDRESS", SystemBus::address_of(&home, "system"))).start();
+        let agent = prepare(agent.env("DBUS_SYSTEM_BUS_ADDRESS", Bus::address_of(&home, "system"))).start();
         let key = KeyFile::new(&home, "work");
         agent.ssh_add(["-q"]).arg(key.path()).run().succeeds();
         home.file("work.pub", format!("{} work\n", key.public().line()));
@@ -80,7 +80,7 @@ fn approvals_and_pins_end_with_a_locked_screen_and_before_sleep() {
     desk.works();
     desk.works();
     assert_eq!(desk.asked(), (1, 1), "{}", desk.home.logs());
-    let bus = SystemBus::start(&desk.home, "system");
+    let bus = Bus::start(&desk.home, "system");
     let logind = Logind::start(&bus);
     assert!(until(SOON, || logind.delays() == 1), "the agent has not found the bus\n{}", desk.agent.log());
     let ends =
@@ -100,7 +100,7 @@ fn approvals_and_pins_end_with_a_locked_screen_and_before_sleep() {
 /// An agent that listens to the stand-in of logind.
 struct Scene {
     home: Home,
-    bus: SystemBus,
+    bus: Bus,
     logind: Logind,
     agent: Agent,
 }
@@ -110,9 +110,9 @@ fn scene() -> Option<Scene> {
         return None;
     }
     let home = Home::new();
-    let bus = SystemBus::start(&home, "system");
+    let bus = Bus::start(&home, "system");
     let logind = Logind::start(&bus);
-    let agent = Agent::with(&home).env("DBUS_SYSTEM_BUS_ADDRESS", SystemBus::address_of(&home, "system")).start();
+    let agent = Agent::with(&home).env("DBUS_SYSTEM_BUS_ADDRESS", Bus::address_of(&home, "system")).start();
     assert!(until(SOON, || logind.delays() == 1), "{}", agent.log());
     Some(Scene { home, bus, logind, agent })
 }
@@ -132,7 +132,7 @@ fn sleep_waits_until_the_pins_are_forgotten() {
 #[test]
 fn other_users_screens_and_other_programs_words_end_nothing() {
     let Some(Scene { home, bus, logind, agent }) = scene() else { return };
-    let address = SystemBus::address_of(&home, "system");
+    let address = Bus::address_of(&home, "system");
     logind.says(Said::Lock(2));
     logind.says(Said::LockedHint(2, true));
     logind.says(Said::LockedHint(1, false));
@@ -170,12 +170,12 @@ fn a_bus_or_logind_that_goes_and_comes_back_is_found_again() {
         return;
     }
     let home = Home::new();
-    let address = SystemBus::address_of(&home, "system");
+    let address = Bus::address_of(&home, "system");
     let agent = Agent::with(&home).env("DBUS_SYSTEM_BUS_ADDRESS", &address).start();
     let mut locks = 0;
     for _ in 0..2 {
         assert_eq!(agent.client().list().expect("a list").len(), 0);
-        let bus = SystemBus::start(&home, "system");
+        let bus = Bus::start(&home, "system");
         for _ in 0..2 {
             let logind = Logind::start(&bus);
             // The pause between two looks grows while there is no bus.
@@ -194,7 +194,7 @@ fn a_bus_that_never_answers_disturbs_nobody() {
     }
     let home = Home::new();
     let silent = std::os::unix::net::UnixListener::bind(home.path("run/system")).expect("a socket");
-    let addresses = [SystemBus::address_of(&home, "system"), "unixexec:path=/bin/false".into(), "nonsense".into()];
+    let addresses = [Bus::address_of(&home, "system"), "unixexec:path=/bin/false".into(), "nonsense".into()];
     for (name, address) in ["silent", "program", "nonsense"].into_iter().zip(addresses) {
         let agent = Agent::with(&home).named(name).env("DBUS_SYSTEM_BUS_ADDRESS", &address).start();
         (0..100).for_each(|_| assert_eq!(agent.client().list().expect("a list").len(), 0));
@@ -225,8 +225,8 @@ fn a_real_logind_tells_of_its_locks_and_waits_for_the_agent_before_sleep() {
         return;
     }
     let home = Home::new();
-    let _bus = SystemBus::start(&home, "system");
-    let address = SystemBus::address_of(&home, "system");
+    let _bus = Bus::start(&home, "system");
+    let address = Bus::address_of(&home, "system");
     let agent = Agent::with(&home).env("DBUS_SYSTEM_BUS_ADDRESS", &address).start();
     let _logind = real_logind(&home, &address);
     let ask = |program: &str, arguments: &[&str]| {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::account::Account;
 use super::handler::{Handler, Reply};
 use super::{Agent, question};
-use crate::audit::record::{Event, Outcome, Record};
+use crate::audit::record::{Consented, Event, Outcome, Record};
 use crate::consent::approvals::{Grant, Scope, Shown, Subject, spoken};
 use crate::consent::dialog::Offer;
 use crate::keyring::Identity;
@@ -19,6 +20,7 @@ use crate::protocol::request::{APPROVALS, Revoke};
 pub(super) struct Approvable {
     pub(super) subject: Subject,
     pub(super) generation: u64,
+    since: u64,
     holder: ProcessId,
     remember: Remember,
 }
@@ -37,6 +39,8 @@ impl Handler<'_> {
         let process = self.origin.peer().process.as_ref().ok()?;
         let (scope, holder, program) = match remember.scope {
             policy::Scope::Terminal => {
+                // In a container a path says nothing, and another program could have this one's.
+                self.origin.process_here().ok()?;
                 // The session's leader, and not the asking ssh: every `git pull` has a new one.
                 let leader = ProcessId::now(process.stat.session)?;
                 // Another program of the session may relay for somebody else.
@@ -71,17 +75,25 @@ impl Handler<'_> {
             // Each certificate, command and unknown text is another.
             _ => return None,
         }
-        Some(Approvable { subject, generation, holder, remember })
+        Some(Approvable { subject, generation, since: self.agent.approvals.endings(), holder, remember })
     }
 
     /// Keeps a longer yes, and records it.
-    pub(super) fn approve(&self, approvable: Approvable, shown: Shown, record: Record) {
-        let Approvable { subject, generation, holder, remember } = approvable;
+    pub(super) fn approve(&self, approvable: Approvable, shown: Shown, account: &mut Account) {
+        let Approvable { subject, generation, since, holder, remember } = approvable;
         let (purpose, scope) = (shown.purpose.clone(), shown.scope.clone());
-        let grant = Grant { subject, holder, cache: remember.cache, generation, shown };
-        let number = self.agent.approvals.give(grant);
+        let grant = Grant { subject, holder, cache: remember.cache, generation, since, shown };
+        let in_force = self.agent.policies.current().generation;
+        let Some(number) = self.agent.approvals.give(grant, in_force) else {
+            tracing::info!(
+                "the longer yes is one for this request alone: approvals were ended while the question stood"
+            );
+            account.consent(Consented::Once);
+            return;
+        };
         let reason = format!("approval {number}, {}: {purpose}, {scope}", spoken(remember.cache.time));
-        let record = Record { event: Event::Approval, outcome: Outcome::Done, reason: Some(reason), ..record };
+        let record =
+            Record { event: Event::Approval, outcome: Outcome::Done, reason: Some(reason), ..account.so_far() };
         self.agent.audit.record(record);
     }
 
@@ -131,7 +143,15 @@ impl Approvable {
 impl Agent {
     /// Ends one approval or all, and records it; how many there were. Also for whoever learns that the screen was locked.
     pub(super) fn end_approvals(&self, number: Option<u64>, why: &str) -> usize {
-        let count = self.approvals.revoke(number);
+        self.ended_approvals(self.approvals.revoke(number), why)
+    }
+
+    /// Ends those of a key that is here no more.
+    pub(super) fn end_approvals_of(&self, key: &[u8]) {
+        self.ended_approvals(self.approvals.revoke_key(key), "the key was removed");
+    }
+
+    fn ended_approvals(&self, count: usize, why: &str) -> usize {
         if count > 0 {
             let (count, reason) = (Some(count as u64), Some(why.to_owned()));
             let outcome = Outcome::Done;

@@ -66,7 +66,8 @@ impl Handler<'_> {
         let longer = approvable.as_ref().map(Approvable::meaning);
         let case = Case { judgement, facts: &facts, payload, file, key, longer };
         errand.purpose = case.purpose();
-        let dialog = Dialog { text: case.text(), errand: errand.clone(), offer, source: self.source(&facts) };
+        let dialog =
+            Dialog { text: case.text(), errand: errand.clone(), offer, source: Some(self.source(&facts, judgement)) };
         if let (Allowed::AsOffered, Some(approvable)) = (self.put(&dialog, account).await?, approvable) {
             let shown = Shown {
                 key: question::shown(&identity.comment),
@@ -75,7 +76,7 @@ impl Handler<'_> {
                 scope: approvable.scope(question::first_hop(&facts).as_deref()),
                 ..Shown::default()
             };
-            self.approve(approvable, shown, account.so_far());
+            self.approve(approvable, shown, account);
         }
         Ok(())
     }
@@ -98,12 +99,19 @@ impl Handler<'_> {
         file::find(arguments, process.working_directory().ok(), &digest).await
     }
 
-    /// Whom a person silences who has enough of this.
-    fn source(&self, facts: &Facts) -> Option<Source> {
-        if let (Some(bind), Some(name)) = (self.origin.binds().list().first(), question::first_hop(facts)) {
-            return Some(Source::Hop { session: bind.session_id().to_vec(), name });
+    /// Whom a person silences who has enough of this: a hop only where it is proved, since any other could call itself something else the next
+    /// time, and would never be silent.
+    fn source(&self, facts: &Facts, judgement: &Judgement) -> Source {
+        let first = self.origin.binds().list().first().filter(|_| judgement.first_hop_proved);
+        if let (Some(bind), Some(name)) = (first, question::first_hop(facts)) {
+            return Source::Hop { session: bind.session_id().to_vec(), name };
         }
-        let program = facts.asker.as_ref().ok()?.executable.as_ref()?;
-        Some(Source::Program(text::escape(program.as_os_str().as_encoded_bytes())))
+        // In a container, too, everything can be called something else the next time; and a module can run another program.
+        let program = self.origin.process_here().ok().and_then(|process| process.executable.as_ref().ok());
+        let path = program.map(|program| text::escape(program.path.as_os_str().as_encoded_bytes())).unwrap_or_default();
+        match judgement.origin.is_local() {
+            true => Source::Program(path),
+            false => Source::Through(path),
+        }
     }
 }

@@ -100,7 +100,10 @@ impl Handler<'_> {
         //= RFC 9987 section 5.4: An agent MUST reply with SSH_AGENT_SUCCESS if the key was deleted or SSH_AGENT_FAILURE
         //= if it was not found.
         match self.may_touch(key) && self.agent.keyring().remove(key, clock::now()) {
-            true => Ok(SUCCESS),
+            true => {
+                self.agent.end_approvals_of(key);
+                Ok(SUCCESS)
+            }
             false => Err(Refused::because("the key is not here")),
         }
     }

@@ -58,6 +58,8 @@ pub struct Grant {
     pub cache: Cache,
     /// The policy that it was given under.
     pub generation: u64,
+    /// [`Approvals::endings`] when it was asked for.
+    pub since: u64,
     /// What people are told of it.
     pub shown: Shown,
 }
@@ -92,6 +94,7 @@ pub struct Approvals {
 struct State {
     list: Vec<Approval>,
     given: u64,
+    endings: u64,
 }
 
 #[derive(Debug)]
@@ -109,9 +112,15 @@ struct Now {
 }
 
 impl Approvals {
-    /// Keeps an approval; one for the same subject is replaced. Its number.
-    pub fn give(&self, grant: Grant) -> u64 {
-        self.give_at(grant, self.now())
+    /// Keeps an approval, and replaces one for the same subject; its number. None when the policy in force is another by now, or approvals were
+    /// ended while the question stood: what is answered late must not outlast that.
+    pub fn give(&self, grant: Grant, generation: u64) -> Option<u64> {
+        self.give_at(grant, generation, self.now())
+    }
+
+    /// How often all approvals were ended, or those of a key.
+    pub fn endings(&self) -> u64 {
+        self.state().endings
     }
 
     /// Whether the request is covered; each time it is counts as a use.
@@ -130,14 +139,23 @@ impl Approvals {
     /// Ends one, or all when no number is given; how many that were.
     pub fn revoke(&self, number: Option<u64>) -> usize {
         let mut state = self.state();
-        let before = state.list.len();
-        state.list.retain(|approval| number.is_some_and(|number| approval.grant.shown.number != number));
-        before - state.list.len()
+        state.endings += u64::from(number.is_none());
+        state.end(|approval| number.is_none_or(|number| approval.grant.shown.number == number))
     }
 
-    fn give_at(&self, mut grant: Grant, now: Now) -> u64 {
+    /// Ends those of a key, by its blob; how many that were.
+    pub fn revoke_key(&self, key: &[u8]) -> usize {
         let mut state = self.state();
-        state.sweep(grant.generation, now);
+        state.endings += 1;
+        state.end(|approval| *approval.grant.subject.key == *key)
+    }
+
+    fn give_at(&self, mut grant: Grant, generation: u64, now: Now) -> Option<u64> {
+        let mut state = self.state();
+        state.sweep(generation, now);
+        if grant.generation != generation || grant.since != state.endings {
+            return None;
+        }
         state.list.retain(|approval| approval.grant.subject != grant.subject);
         if state.list.len() >= MOST {
             state.list.remove(0);
@@ -148,7 +166,7 @@ impl Approvals {
         let uses_left = grant.cache.count.map(|count| count.saturating_sub(1));
         let (ends, number) = (now.time + grant.cache.time, state.given);
         state.list.push(Approval { grant, ends, uses_left });
-        number
+        Some(number)
     }
 
     fn covers_at(&self, subject: &Subject, generation: u64, now: Now) -> bool {
@@ -177,6 +195,12 @@ impl Approvals {
 impl State {
     fn sweep(&mut self, generation: u64, now: Now) {
         self.list.retain(|approval| approval.holds(generation, now));
+    }
+
+    fn end(&mut self, is_meant: impl Fn(&Approval) -> bool) -> usize {
+        let before = self.list.len();
+        self.list.retain(|approval| !is_meant(approval));
+        before - self.list.len()
     }
 }
 
@@ -247,6 +271,7 @@ mod tests {
             holder: ourselves(),
             cache: Cache { time: Duration::from_secs(300), count },
             generation: 7,
+            since: 0,
             shown: Shown::default(),
         }
     }
@@ -254,7 +279,7 @@ mod tests {
     #[test]
     fn the_same_request_is_covered_and_no_other() {
         let approvals = Approvals::default();
-        approvals.give_at(grant(None), START);
+        approvals.give_at(grant(None), 7, START);
         assert!(approvals.covers_at(&subject(), 7, after(1)) && approvals.covers_at(&subject(), 7, after(2)));
         let others = [
             Subject { key: Arc::from(&b"other"[..]), ..subject() },
@@ -278,7 +303,7 @@ mod tests {
     fn it_ends_with_its_time_its_count_a_suspend_and_a_new_policy() {
         let covered = |count, generation, now| {
             let approvals = Approvals::default();
-            approvals.give_at(grant(count), START);
+            approvals.give_at(grant(count), 7, START);
             approvals.covers_at(&subject(), generation, now)
         };
         assert!(covered(None, 7, after(299)));
@@ -288,7 +313,7 @@ mod tests {
         let woken = Now { slept: true, ..after(2) };
         assert!(!covered(None, 7, woken), "the machine slept");
         let approvals = Approvals::default();
-        approvals.give_at(grant(Some(3)), START);
+        approvals.give_at(grant(Some(3)), 7, START);
         let uses = [1, 2, 3].map(|at| approvals.covers_at(&subject(), 7, after(at)));
         assert_eq!(uses, [true, true, false]);
     }
@@ -297,7 +322,7 @@ mod tests {
     fn it_ends_with_the_process_it_was_given_for() {
         let approvals = Approvals::default();
         let mut child = Command::new("sleep").arg("600").spawn().expect("sleep");
-        approvals.give_at(Grant { holder: process(child.id()), ..grant(None) }, START);
+        approvals.give_at(Grant { holder: process(child.id()), ..grant(None) }, 7, START);
         assert!(approvals.covers_at(&subject(), 7, after(1)));
         child.kill().expect("kill");
         child.wait().expect("wait");
@@ -311,7 +336,7 @@ mod tests {
             .iter()
             .map(|user| {
                 let subject = Subject { user: Some(user.to_vec()), ..subject() };
-                approvals.give(Grant { subject, ..grant(Some(10)) })
+                approvals.give(Grant { subject, ..grant(Some(10)) }, 7).expect("kept")
             })
             .collect();
         assert_eq!(users, [1, 2, 3]);
@@ -319,9 +344,46 @@ mod tests {
         assert_eq!((approvals.revoke(Some(2)), approvals.revoke(Some(2))), (1, 0));
         assert_eq!(approvals.list(7).iter().map(|shown| shown.number).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(approvals.revoke(None), 2);
-        approvals.give(grant(None));
-        approvals.give(grant(None));
+        let since = approvals.endings();
+        for _ in 0..2 {
+            approvals.give(Grant { since, ..grant(None) }, 7);
+        }
         assert_eq!(approvals.list(7).len(), 1, "the same again replaces the earlier one");
+    }
+
+    #[test]
+    fn a_question_that_stood_when_approvals_were_ended_gives_none() {
+        type End = fn(&Approvals) -> usize;
+        let ends: [(End, bool); 4] = [
+            (|approvals| approvals.revoke(None), false),
+            (|approvals| approvals.revoke_key(b"key"), false),
+            (|approvals| approvals.revoke(Some(77)), true),
+            (|_| 0, true),
+        ];
+        for (number, (end, is_kept)) in ends.into_iter().enumerate() {
+            let approvals = Approvals::default();
+            let late = Grant { since: approvals.endings(), ..grant(None) };
+            end(&approvals);
+            assert_eq!(approvals.give(late.clone(), 7).is_some(), is_kept, "{number}");
+            assert_eq!(approvals.give(late, 8), None, "the policy is another by now");
+        }
+    }
+
+    #[test]
+    fn what_holds_under_the_present_policy_is_not_ended_by_a_late_answer_under_the_last() {
+        let approvals = Approvals::default();
+        approvals.give(Grant { generation: 8, ..grant(None) }, 8);
+        assert_eq!(approvals.give(grant(None), 8), None);
+        assert_eq!(approvals.list(8).len(), 1);
+    }
+
+    #[test]
+    fn those_of_a_key_end_with_it() {
+        let approvals = Approvals::default();
+        let other = Subject { key: Arc::from(&b"other"[..]), ..subject() };
+        approvals.give(grant(None), 7);
+        approvals.give(Grant { subject: other, ..grant(None) }, 7);
+        assert_eq!((approvals.revoke_key(b"key"), approvals.list(7).len()), (1, 1));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is put before a person, and what the person can answer.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::errand::Errand;
@@ -36,8 +37,22 @@ pub enum Source {
         /// The hop's name as it is shown.
         name: String,
     },
-    /// A local program, by its path.
+    /// A program that certainly asks for itself, by its path.
     Program(String),
+    /// A program that may ask for others, or whoever speaks through it: which of them cannot be told. By its path; empty where that says nothing.
+    Through(String),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hop { name, .. } | Self::Program(name) => write!(formatter, "{name}"),
+            Self::Through(name) if name.is_empty() => {
+                write!(formatter, "programs in containers, of modules, or out of sight")
+            }
+            Self::Through(name) => write!(formatter, "{name}, or through it,"),
+        }
+    }
 }
 
 /// A yes.

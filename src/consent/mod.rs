@@ -298,28 +298,20 @@ impl Question<'_> {
 }
 
 fn final_try_text(question: &PinQuestion) -> String {
-    format!(
-        "FINAL PIN TRY\nA wrong PIN now locks token {:?} (serial {}). A smartcard then needs its PUK; a security key can only be erased, with every key on it.\n\
-         Try the PIN, to use key {:?}?",
-        question.token, question.serial, question.key
-    )
+    let text = format!(
+        "FINAL PIN TRY\nA wrong PIN now locks token {}. A smartcard then needs its PUK; a security key can only be erased, with every key on it.\n\
+         Try the PIN, {}with key {}?",
+        token(question),
+        purpose(question),
+        quoted(question.key.as_bytes())
+    );
+    text + whose(question)
 }
 
 fn pin_text(question: &PinQuestion) -> String {
-    let PinQuestion { token, serial, key, errand, .. } = question;
-    let serial = if serial.is_empty() { String::new() } else { format!(" (serial {})", field(serial.as_bytes())) };
-    let purpose = if errand.purpose.is_empty() { String::new() } else { format!("to {}, ", errand.purpose) };
-    let mut text = format!(
-        "Enter the PIN of token {}{serial},\n{purpose}with key {}.",
-        quoted(token.as_bytes()),
-        quoted(key.as_bytes())
-    );
-    // What the agent asks on its own account comes from nobody.
-    match errand.asker.map(|_| errand.sake) {
-        Some(Sake::Others) => text += "\nThis was asked for by a host that the agent is forwarded to.",
-        Some(Sake::Unknown) => text += "\nWhere this comes from is not certain; it may be from elsewhere.",
-        Some(Sake::Own) | None => {}
-    }
+    let (token, purpose, key) = (token(question), purpose(question), quoted(question.key.as_bytes()));
+    let mut text = format!("Enter the PIN of token {token},\n{purpose}with key {key}.");
+    text += whose(question);
     if question.after_refusal {
         text += "\nThe last PIN was wrong.";
     }
@@ -330,6 +322,28 @@ fn pin_text(question: &PinQuestion) -> String {
         TriesLeft::Locked | TriesLeft::NoWarning => {}
     }
     text
+}
+
+fn token(question: &PinQuestion) -> String {
+    let name = quoted(question.token.as_bytes());
+    match question.serial.is_empty() {
+        true => name,
+        false => format!("{name} (serial {})", field(question.serial.as_bytes())),
+    }
+}
+
+fn purpose(question: &PinQuestion) -> String {
+    let purpose = &question.errand.purpose;
+    if purpose.is_empty() { String::new() } else { format!("to {purpose}, ") }
+}
+
+/// A line that says whom it is for, if that is not certain to be the user. What the agent asks on its own account comes from nobody.
+fn whose(question: &PinQuestion) -> &'static str {
+    match question.errand.asker.map(|_| question.errand.sake) {
+        Some(Sake::Others) => "\nThis was asked for by a host that the agent is forwarded to.",
+        Some(Sake::Unknown) => "\nWhere this comes from is not certain; it may be from elsewhere.",
+        Some(Sake::Own) | None => "",
+    }
 }
 
 #[cfg(test)]
@@ -361,6 +375,13 @@ mod tests {
         assert!(
             pin_text(&question(Sake::Unknown, TriesLeft::Low)).contains("may be from elsewhere.\nFew tries are left.")
         );
+        let evil =
+            PinQuestion { serial: "1\nAll is well.\n<b>".to_owned(), ..question(Sake::Others, TriesLeft::Final) };
+        for text in [final_try_text(&evil), pin_text(&evil)] {
+            assert!(text.contains("\"work\\x0a\\x3cb\\x3e\" (serial 1\\x0aAll is well.\\x0a\\x3cb\\x3e)"), "{text}");
+            assert!(text.contains("to log in as \"root\" at hostb, with key \"key\""), "{text}");
+            assert!(text.contains("\nThis was asked for by a host that the agent is forwarded to."), "{text}");
+        }
         let nobody = PinQuestion { errand: Errand::default(), ..question(Sake::Own, TriesLeft::NoWarning) };
         assert_eq!(pin_text(&nobody).lines().count(), 2, "what the agent asks on its own account comes from nobody");
     }

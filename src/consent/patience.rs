@@ -67,8 +67,7 @@ impl Patience {
 
 impl Record {
     fn silence(&mut self, source: &Source, now: Duration) {
-        let (Source::Hop { name, .. } | Source::Program(name)) = source;
-        tracing::warn!("requests of {name} are refused without a dialog for {} minutes", SILENCE.as_secs() / 60);
+        tracing::warn!("requests of {source} are refused without a dialog for {} minutes", SILENCE.as_secs() / 60);
         *self = Self { denials: Vec::new(), silent_until: Some(now + SILENCE) };
     }
 

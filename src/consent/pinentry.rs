@@ -21,10 +21,12 @@ const NOT_CONFIRMED: u16 = 114;
 const FULLY_CANCELED: u16 = 198;
 
 /// The programs whose third button, and nothing else, is `GPG_ERR_NOT_CONFIRMED` when they have one: those of GnuPG. With others it may
-/// be any kind of no. (That for GNOME has no third button.)
+/// be any kind of no.
 const WITH_THIRD_BUTTON: [&str; 4] = [ON_TERMINALS, "gtk2", "qt", "qt5"];
 /// The flavour that has "OK" chosen when its dialog appears, so that Enter presses it. The others choose "Cancel".
 const ON_TERMINALS: &str = "curses";
+/// The flavour that has "OK" chosen as well, and two buttons only: Escape presses the other one.
+const ON_GNOME: &str = "gnome3";
 
 /// A pinentry program, and where it may draw.
 pub(super) struct Pinentry {
@@ -58,6 +60,9 @@ impl Pinentry {
     /// Asks for a yes or no; with the moment at which the dialog appeared.
     pub(super) async fn confirm(&self, view: &View, time: Duration) -> Result<(Reply, Instant), Broken> {
         let (mut server, flavour) = self.start(time).await?;
+        if flavour == ON_GNOME {
+            return self.confirm_twice(&mut server, &view.text_without_offer()).await;
+        }
         let buttons = Buttons::of(&flavour, view);
         let has_offer = WITH_THIRD_BUTTON.contains(&flavour.as_str());
         let text = if has_offer { view.text.clone() } else { view.text_without_offer() };
@@ -76,6 +81,22 @@ impl Pinentry {
             }
             _ => Ok((reply, shown)),
         }
+    }
+
+    /// Asks where whatever Enter does not press is pressed by Escape, and by closing the dialog. So the first time Enter denies, and who presses
+    /// the other button is asked a second time, when the other button denies: no key says yes, however often it is pressed.
+    async fn confirm_twice(&self, server: &mut Assuan, text: &str) -> Result<(Reply, Instant), Broken> {
+        self.describe(server, text).await?;
+        let first = Instant::now();
+        let goes_on = Reply::Allow(Allowed::Once);
+        let reply = self.press(server, &Buttons { ok: DENY, not_ok: None, cancel: ("Allow…", goes_on) }).await?;
+        // Escape was meant for what somebody was typing, and Enter may come next.
+        if reply != goes_on || first.elapsed() < ARMED_AFTER {
+            return Ok((Reply::Deny, first));
+        }
+        self.describe(server, &format!("{text}\n(Asked again, because Enter allows here.)")).await?;
+        let second = Instant::now();
+        Ok((self.press(server, &Buttons { ok: ALLOW, not_ok: None, cancel: DENY }).await?, second))
     }
 
     /// Puts the buttons below the text that is set, and waits for one to be pressed.

@@ -221,22 +221,14 @@ fn usual_files() -> Vec<PathBuf> {
     own.into_iter().flatten().chain(system).collect()
 }
 
-/// A command line, safe to show and cut.
+/// A command line, safe to show; where it is too long its midst is left out, as `ssh` has the host at the end.
 pub(super) fn command_line(arguments: &[OsString]) -> String {
-    let mut octets = Vec::new();
-    for argument in arguments {
-        if !octets.is_empty() {
-            octets.push(b' ');
-        }
-        // However long they are, no more is looked at than can be shown.
-        let room = (LONGEST_COMMAND + 1).saturating_sub(octets.len());
-        octets.extend(argument.as_bytes().iter().take(room));
-        if octets.len() > LONGEST_COMMAND {
-            break;
-        }
-    }
+    let octets = arguments.join(OsStr::new(" ")).into_encoded_bytes();
     match octets.len() > LONGEST_COMMAND {
-        true => text::escape(&octets[..LONGEST_COMMAND]) + "…",
+        true => {
+            let (half, last) = (LONGEST_COMMAND / 2, octets.len() - LONGEST_COMMAND / 2);
+            format!("{}…{}", text::escape(&octets[..half]), text::escape(&octets[last..]))
+        }
         false => text::escape(&octets),
     }
 }
@@ -275,9 +267,9 @@ mod tests {
     #[test]
     fn arguments_are_escaped_and_cut() {
         assert_eq!(asker(&["ssh", "-o", "A=b\nc", "host"]).command(), "ssh -o A=b\\x0ac host");
-        let long = asker(&["ssh", &"x".repeat(100 * 1024)]).command();
+        let long = asker(&["ssh", &"x".repeat(100 * 1024), "host"]).command();
         assert_eq!(long.chars().count(), LONGEST_COMMAND + 1);
-        assert!(long.ends_with('…'));
+        assert!(long.starts_with("ssh x") && long.contains("x…x") && long.ends_with("x host"), "{long}");
         assert_eq!(asker(&["ssh"]).variable("DISPLAY"), Some(OsStr::new(":0")));
         assert_eq!(asker(&["ssh"]).variable("SECRET"), None);
     }

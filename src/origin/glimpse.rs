@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::environment::Environment;
 use super::peer::{ProcessId, terminal_name};
-use super::proc::{ProcDir, Stat};
+use super::proc::{Namespaces, ProcDir, Stat};
 
 /// A terminal whose foreground job a process belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,9 +26,14 @@ impl ProcessId {
         Some(Self { pid: rustix::process::getpid().as_raw_pid(), start: stat.start })
     }
 
-    /// The environment that the process was started with; empty where it may not be seen.
+    /// The environment that the process was started with; empty where it may not be seen, and in a container: what is kept apart from the person
+    /// must not name the screen on which the person is asked.
     pub(crate) fn environment(self) -> Environment {
-        let strings = self.directory().and_then(|(directory, _)| directory.environment().ok());
+        let directory = self
+            .directory()
+            .map(|(directory, _)| directory)
+            .filter(|directory| shares(directory, |its| (its.user, its.pid)));
+        let strings = directory.and_then(|directory| directory.environment().ok());
         strings.map_or_else(Environment::default, Environment::parse)
     }
 
@@ -37,8 +42,7 @@ impl ProcessId {
         let (directory, stat) = self.directory()?;
         let has_it = stat.terminal != 0 && stat.foreground_group == stat.group;
         // In another mount namespace /dev/pts/3 is another terminal.
-        let ours = ProcDir::own().and_then(|own| own.namespaces()).ok()?;
-        if !has_it || directory.namespaces().ok()?.mount != ours.mount {
+        if !has_it || !shares(&directory, |its| its) {
             return None;
         }
         let device = u32::from_ne_bytes(stat.terminal.to_ne_bytes());
@@ -65,6 +69,12 @@ impl ProcessId {
         let stat = directory.stat().ok()?;
         (stat.start == self.start).then_some((directory, stat))
     }
+}
+
+/// Whether a process is where we are, in this respect.
+fn shares<T: PartialEq>(directory: &ProcDir, part: impl Fn(Namespaces) -> T) -> bool {
+    let both = directory.namespaces().and_then(|theirs| Ok((theirs, ProcDir::own()?.namespaces()?)));
+    both.is_ok_and(|(theirs, ours)| part(theirs) == part(ours))
 }
 
 impl Foreground {

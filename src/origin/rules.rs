@@ -186,7 +186,7 @@ fn bind_fits_payload(evidence: &Evidence<'_>) -> Looked {
     }
     let [bind] = evidence.binds.list() else {
         return Err(match evidence.binds.list().is_empty() {
-            true => "no session has been announced".into(),
+            true => "no session was announced, as after a key exchange by GSSAPI or through a relay".into(),
             false => "more than one session has been announced".into(),
         });
     };

@@ -136,7 +136,7 @@ impl Policy {
         let rule = self.first_rule(asked, limits);
         let mut parts = vec![self.class_part(asked, limits, rule)];
         parts.extend(self.key_parts(asked));
-        parts.extend(rule.map(|rule| Part::of(Source::Rule, rule)));
+        parts.extend(rule.map(|rule| part(Source::Rule, rule, asked)));
         if limits.confirm {
             //= RFC 9987 section 5.2.7.2: require explicit user confirmation for each private key operation using the key
             let label = "the key was added with confirmation (ssh-add -c)";
@@ -285,7 +285,7 @@ impl Policy {
             Administrator::Unknown(reason) => parts.push(Part::plain(Source::Administrator, reason, Action::Deny)),
             Administrator::Rules(files) => parts.extend(files.iter().filter_map(|rules| {
                 let first = rules.iter().find(|rule| rule.when.matches(asked, limits.named_destination))?;
-                Some(Part::of(Source::Administrator, first))
+                Some(part(Source::Administrator, first, asked))
             })),
         }
     }
@@ -318,6 +318,14 @@ impl KeyPolicy {
     fn mentions(&self, kind: Kind) -> bool {
         self.rules.iter().any(|rule| rule.when.kinds.as_ref().is_some_and(|kinds| kinds.contains(&kind)))
     }
+}
+
+/// What a rule says of a request. Somebody else may speak through a program that is not known, and would share in what is remembered of it: so a
+/// rule has its yes remembered there only if it says that it is about such programs.
+fn part(source: Source, rule: &Rule, asked: &Asked<'_>) -> Part {
+    let whole = Part::of(source, rule);
+    let may_remember = asked.origin != Origin::Unknown || rule.when.names_programs();
+    Part { cache: whole.cache.filter(|_| may_remember), ..whole }
 }
 
 /// How far a yes may reach. Each part that wants a confirmation has to agree, but for that of the class: it wants one yes, and leaves it

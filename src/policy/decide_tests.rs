@@ -221,7 +221,13 @@ fn an_approval_reaches_as_far_as_everybody_who_wants_one_agrees() {
     let hop = asked(Origin::ForwardedKnownHop, Kind::Login);
     assert_eq!(reach(&policy, &hop, none), Some(Remember { cache: cache(600, Some(50)), scope: Scope::Hop }));
     assert_eq!(reach(&policy, &asked(Origin::ForwardedUnverified, Kind::Login), none), None);
-    assert_eq!(reach(&policy, &asked(Origin::Unknown, Kind::Raw), none), None);
+    let unknown = asked(Origin::Unknown, Kind::BoundLogin);
+    assert_eq!(reach(&policy, &unknown, none), None, "whoever else speaks through the program would share in it");
+    let about_unknown = Matcher { origins: Some(vec![Origin::Unknown]), ..Matcher::default() };
+    let rules = vec![Rule { when: about_unknown, ..policy.rules[0].clone() }];
+    let explicit = Policy { rules, ..strict() };
+    assert_eq!(reach(&explicit, &unknown, none), Some(fifteen));
+    assert_eq!(reach(&explicit, &asked(Origin::Unknown, Kind::Raw), none), None);
     assert_eq!(reach(&strict(), &hop, none), None, "nobody said that one yes is enough");
     let admin = |rule| Policy { administrator: Administrator::Rules(vec![vec![rule]]), ..policy.clone() };
     assert_eq!(reach(&admin(rule(Matcher::default(), Action::CONFIRM)), &local, none), None);

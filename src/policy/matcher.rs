@@ -87,6 +87,12 @@ impl Matcher {
             && any(&self.parents, asked.parents)
             && self.arguments.as_ref().is_none_or(|patterns| patterns.iter().all(argued))
     }
+
+    /// Whether it says which programs are meant, or that those are which nobody knows.
+    pub(super) fn names_programs(&self) -> bool {
+        let is_unknown = self.origins.as_ref().is_some_and(|origins| origins.contains(&Origin::Unknown));
+        is_unknown || self.programs.is_some() || self.parents.is_some() || self.arguments.is_some()
+    }
 }
 
 impl Patterns {

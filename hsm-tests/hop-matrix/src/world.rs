@@ -1,5 +1,6 @@
 //! The small world of one play of a case: a person, an agent with two keys, and hosts.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -7,9 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use hsm_tests::{
-    Agent, Answer, Askpass, Background, Home, KeyFile, PublicKey, SOON, Signal, Sshd, Task, is_stock, until,
-};
+use hsm_tests::{Agent, Answer, Askpass, Home, KeyFile, PublicKey, SOON, Signal, Sshd, Task, is_stock, until};
 
 use crate::judgements;
 
@@ -47,7 +46,7 @@ pub(crate) struct World {
     socket: PathBuf,
     log_begins: Cell<usize>,
     hosts: RefCell<BTreeMap<String, Rc<Sshd>>>,
-    kept: RefCell<Vec<Background>>,
+    kept: RefCell<Vec<Box<dyn Any>>>,
     environment: RefCell<Vec<(&'static str, PathBuf)>>,
 }
 
@@ -199,8 +198,8 @@ impl World {
     }
 
     /// Lets a program run until this world ends.
-    pub(crate) fn keep(&self, program: Background) {
-        self.kept.borrow_mut().push(program);
+    pub(crate) fn keep(&self, program: impl Any) {
+        self.kept.borrow_mut().push(Box::new(program));
     }
 
     /// Logs in to `hosta` in the background, forwarding the agent with these options: the agent's socket over there.

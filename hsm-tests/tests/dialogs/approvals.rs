@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hsm_tests::{Answer, Askpass, agent_binary, stock_cannot};
+use hsm_tests::{Answer, Askpass, SOON, agent_binary, stock_cannot, until};
 
 use super::lab::Lab;
 
@@ -108,4 +108,73 @@ fn an_approval_ends_with_the_signatures_that_it_was_given_for() {
         lab.dialogs() - before
     });
     assert_eq!(asked, [1, 0, 1, 0]);
+}
+
+#[test]
+fn an_approval_ends_with_its_key_and_is_not_given_by_a_question_that_stood_when_all_were_ended() {
+    if stock_cannot("remember a yes") {
+        return;
+    }
+    let mut lab = Lab::of_the_generous(RULES);
+    let local: PathBuf = lab.agent.socket().into();
+    let way = lab.way(&local, "hosta", "-A");
+    let asked = |lab: &Lab| {
+        let before = lab.dialogs();
+        lab.log_in(&way, "hostb");
+        lab.dialogs() - before
+    };
+    assert_eq!([asked(&lab), asked(&lab)], [1, 0]);
+    lab.agent.ssh_add(["-q", "-d"]).arg(lab.work.path()).run().succeeds();
+    lab.agent.ssh_add(["-q"]).arg(lab.work.path()).run().succeeds();
+    assert_eq!(asked(&lab), 1, "the key was removed");
+
+    // A person who thinks about it until told to go on.
+    let thinks = ": >\"$here/thinks\"; until [ -e \"$here/go\" ]; do sleep 0.05; done; sleep 0.8";
+    lab.home.program("pinentry/pinentry", include_str!("generous.sh").replace("sleep 0.8", thinks));
+    lab.approvals(&["revoke", "--all"]);
+    let script = "ssh -F $CONFIG -i $PUBLIC/work.pub hostb true";
+    let mut late = lab.script(&way, script).start("late");
+    assert!(until(SOON, || lab.home.path("pinentry/thinks").exists()), "{}", lab.home.logs());
+    lab.approvals(&["revoke", "--all"]);
+    lab.home.file("pinentry/go", "");
+    assert!(late.ends(SOON).success(), "the yes to the one request counts\n{}", lab.agent.log());
+    let shown = lab.home.command("hardkey").args(["log", "--json"]).run().succeeds().stdout;
+    let last = shown.lines().rfind(|line| line.contains("\"event\":\"sign\"")).expect("a record");
+    assert!(last.contains("\"consent\":\"once\""), "{last}");
+    assert_eq!([asked(&lab), asked(&lab)], [1, 0], "{}", lab.agent.log());
+}
+
+#[test]
+fn an_approval_of_a_program_is_none_of_what_has_its_path_in_a_container() {
+    if stock_cannot("remember a yes") {
+        return;
+    }
+    assert!(rustix::process::getuid().is_root(), "a container takes root");
+    let lab = Lab::of_the_generous(&RULES.replace("action =", "origin = 'unknown'\naction ="));
+    let local: PathBuf = lab.agent.socket().into();
+    let login = "./ssh -F $CONFIG -i $PUBLIC/work.pub hosta true";
+    let inside = format!("unshare --user --map-root-user --mount --pid --fork --mount-proc {login}");
+    let script = format!("cp /usr/bin/ssh ssh && {login} && {login} && {inside} && {inside}");
+    lab.script(&local, &format!("exec setsid --wait sh -c '{script}'")).run().succeeds();
+    let dialogs = lab.pinentry.descriptions();
+    let offers: Vec<bool> = dialogs.iter().map(|dialog| dialog.contains("Allow 10 min: this login")).collect();
+    assert_eq!(offers, [true, false, false], "{dialogs:#?}");
+}
+
+#[test]
+fn no_longer_yes_is_offered_to_what_others_may_share_in_unless_a_rule_says_so() {
+    if stock_cannot("remember a yes") {
+        return;
+    }
+    let lab = Lab::of_the_generous(RULES);
+    let local: PathBuf = lab.agent.socket().into();
+    let relay = lab.home.path("tmp/relay.sock");
+    let there = format!("SSH_AUTH_SOCK={} ssh -F $CONFIG -i $PUBLIC/work.pub hostb true", relay.display());
+    let carry =
+        format!("ssh -F $CONFIG -i {} -R {}:$SSH_AUTH_SOCK hosta", lab.carried.path().display(), relay.display());
+    // The person's own session and what is relayed through it are of one terminal session and one program.
+    lab.script(&local, &format!("exec setsid --wait sh -c '{carry} \"{there} && {there}\"'")).run().succeeds();
+    let dialogs = lab.pinentry.descriptions();
+    assert!(dialogs.iter().all(|dialog| dialog.starts_with("UNVERIFIED REQUEST")), "{dialogs:#?}");
+    assert!(dialogs.len() == 2 && dialogs.iter().all(|dialog| !dialog.contains("10 min")), "{dialogs:#?}");
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hsm_tests::{Agent, Answer, Background, Display, Home, KeyFile, Pinentry, SOON, Sshd, Task, until};
+use hsm_tests::{Agent, Answer, Background, Display, Home, KeyFile, Pinentry, Realm, SOON, Sshd, Task, until};
 
 /// See the module. Every dialog is allowed.
 pub(crate) struct Lab {
@@ -18,6 +18,8 @@ pub(crate) struct Lab {
     /// In a file alone.
     pub(crate) carried: KeyFile,
     pub(crate) display: Option<Display>,
+    /// Which knows hosta.
+    pub(crate) realm: Option<Realm>,
     hosts: Vec<(&'static str, Sshd)>,
     ways: Vec<Background>,
 }
@@ -26,14 +28,22 @@ impl Lab {
     pub(crate) fn new() -> Self {
         let home = Home::new();
         let pinentry = Pinentry::new(&home, &[Answer::Ok; 40]);
-        Self::with(home, pinentry, "")
+        Self::with(home, pinentry, "", None)
+    }
+
+    /// With a Kerberos realm, to which hosta and the person belong.
+    pub(crate) fn in_realm() -> Self {
+        let home = Home::new();
+        let pinentry = Pinentry::new(&home, &[Answer::Ok; 40]);
+        let realm = Realm::start(&home, "hosta");
+        Self::with(home, pinentry, "", Some(realm))
     }
 
     /// With a person who gives these answers, and further lines of configuration.
     pub(crate) fn of_somebody(answers: &[Answer<'_>], lines: &str) -> Self {
         let home = Home::new();
         let pinentry = Pinentry::new(&home, answers);
-        Self::with(home, pinentry, lines)
+        Self::with(home, pinentry, lines, None)
     }
 
     /// With a person before a screen, on which this program shows the dialogs.
@@ -42,7 +52,7 @@ impl Lab {
         let pinentry = Pinentry::new(&home, &[]);
         home.program("pinentry/pinentry", format!("#!/bin/sh\nexec {program} \"$@\"\n"));
         let display = Display::start(&home);
-        Self { display: Some(display), ..Self::with(home, pinentry, "") }
+        Self { display: Some(display), ..Self::with(home, pinentry, "", None) }
     }
 
     /// With a person who presses "Deny and mute" wherever it is, and further lines of configuration.
@@ -51,7 +61,7 @@ impl Lab {
         let pinentry = Pinentry::new(&home, &[]);
         let presses = include_str!("generous.sh").replace("SETNOTOK Allow", "SETNOTOK Deny and mute");
         home.program("pinentry/pinentry", presses);
-        Self::with(home, pinentry, lines)
+        Self::with(home, pinentry, lines, None)
     }
 
     /// With a person who presses the button for a longer yes wherever there is one, and further lines of configuration.
@@ -59,7 +69,7 @@ impl Lab {
         let home = Home::new();
         let pinentry = Pinentry::new(&home, &[]);
         home.program("pinentry/pinentry", include_str!("generous.sh"));
-        Self::with(home, pinentry, lines)
+        Self::with(home, pinentry, lines, None)
     }
 
     /// How many dialogs were shown so far.
@@ -82,7 +92,7 @@ impl Lab {
         &named.expect("a host of this name").1
     }
 
-    fn with(home: Home, pinentry: Pinentry, lines: &str) -> Self {
+    fn with(home: Home, pinentry: Pinentry, lines: &str, realm: Option<Realm>) -> Self {
         let [work, careful, carried] = ["work", "careful", "carried"].map(|name| KeyFile::new(&home, name));
         let agent = Agent::with(&home).pinentry(&pinentry).line(lines).start();
         agent.ssh_add(["-q"]).arg(work.path()).run().succeeds();
@@ -95,7 +105,9 @@ impl Lab {
         }
         let hosts = ["hosta", "hostb", "hostc"].map(|name| {
             let keys = [work.public(), careful.public(), carried.public()];
-            (name, Sshd::with(&home, name, keys, ""))
+            let realm = realm.as_ref().filter(|_| name == "hosta");
+            let (lines, variables) = realm.map_or(("", Vec::new()), |realm| (Realm::HOST, realm.environment()));
+            (name, Sshd::in_environment(&home, name, keys, lines, &variables))
         });
         let lab = Self {
             home,
@@ -105,6 +117,7 @@ impl Lab {
             careful,
             carried,
             display: None,
+            realm,
             hosts: hosts.into(),
             ways: Vec::new(),
         };
@@ -117,6 +130,7 @@ impl Lab {
         let task = self.home.command("sh").env("SSH_AUTH_SOCK", agent).args(["-c", script]);
         let scratch = self.home.directory("scratch");
         let task = task.envs(self.display.iter().map(|display| ("DISPLAY", display.name())));
+        let task = task.envs(self.realm.iter().flat_map(Realm::environment));
         task.env("CONFIG", self.home.path("home/config")).env("PUBLIC", self.home.path("public")).directory(scratch)
     }
 
@@ -136,12 +150,16 @@ impl Lab {
 
     /// A dialog without what differs from run to run.
     pub(crate) fn normal(&self, dialog: &str) -> String {
-        let mut text = dialog.replace(&self.home.path("").display().to_string(), "HOME/");
+        let mut changing = vec![(self.home.path("").display().to_string(), "HOME/".to_owned())];
         for (name, host) in &self.hosts {
-            text = text.replace(host.host_key().public().fingerprint(), &format!("SHA256:({name})"));
+            changing.push((host.host_key().public().fingerprint().to_owned(), format!("SHA256:({name})")));
         }
         for key in [&self.work, &self.careful] {
-            text = text.replace(key.public().fingerprint(), "SHA256:(key)");
+            changing.push((key.public().fingerprint().to_owned(), "SHA256:(key)".to_owned()));
+        }
+        let mut text = dialog.to_owned();
+        for (from, to) in &changing {
+            text = without_cut(&text.replace(from, to), from, to);
         }
         let program = std::env::current_exe().expect("this program");
         let folder = program.parent().expect("its folder").display().to_string();
@@ -154,6 +172,10 @@ impl Lab {
                 (None, None) => line.to_owned(),
             };
             // Ports are chosen by the kernel.
+            let line = match line.split_once(".git_signing_buffer_tmp") {
+                Some((line, _)) => format!("{line}.git_signing_buffer_tmp(…)  (pid "),
+                None => line,
+            };
             let line = self.hosts.iter().fold(line, |line, (name, host)| {
                 line.replace(&host.port().to_string(), &format!("PORT-OF-{}", name.to_uppercase()))
             });
@@ -183,4 +205,15 @@ impl Lab {
         );
         self.home.file("home/config", text);
     }
+}
+
+/// Replaces what is left of `from` where the midst of a line is left out.
+fn without_cut(text: &str, from: &str, to: &str) -> String {
+    const LEAST: usize = 6;
+    let Some((begin, end)) = text.split_once('…') else { return text.to_owned() };
+    let first = (LEAST..from.len()).rev().find_map(|length| begin.strip_suffix(&from[..length]));
+    let last = (1..=from.len() - LEAST).find_map(|length| end.strip_prefix(&from[length..]));
+    let begin = first.map_or_else(|| begin.to_owned(), |begin| begin.to_owned() + to);
+    let end = last.map_or_else(|| end.to_owned(), |end| to.to_owned() + end);
+    format!("{begin}…{end}")
 }

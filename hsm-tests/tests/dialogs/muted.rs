@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hsm_tests::{Answer, stock_cannot};
+use hsm_tests::{Answer, Client, Hosts, login, stock_cannot};
 
 use super::lab::Lab;
 
@@ -64,4 +64,31 @@ fn one_mute_is_enough() {
     let local: PathBuf = lab.agent.socket().into();
     let way = lab.way(&local, "hosta", "-A");
     assert_eq!([lab.tries(&way, "hostb"), lab.tries(&way, "hostb")], [(false, 1), (false, 0)], "{}", lab.agent.log());
+}
+
+#[test]
+fn a_hop_that_proves_nothing_cannot_change_its_name_to_be_heard_again_and_silences_no_program_of_the_person() {
+    if stock_cannot("ask about what is forwarded") {
+        return;
+    }
+    let mut lab = Lab::of_the_weary("");
+    let local: PathBuf = lab.agent.socket().into();
+    let relay = lab.home.path("tmp/relay.sock");
+    lab.way(&local, "hosta", &format!("-R {}:{}", relay.display(), local.display()));
+    let hosts = Hosts::new(&lab.home);
+    let key = lab.work.public();
+    let shown = ["first", "second", "third"].map(|name| {
+        let (host, before, mut client) = (hosts.add(name), lab.dialogs(), Client::connect(&relay));
+        assert!(client.extends(&hosts.bind(&host, name.as_bytes(), true)));
+        assert!(client.sign(&key.blob(), &login(b"another", "root", key, Some(&host.key)), 0).is_none());
+        lab.dialogs() - before
+    });
+    assert_eq!(shown, [1, 0, 0], "{}", lab.agent.log());
+    let silenced = "requests of /usr/bin/ssh, or through it, are refused without a dialog for 10 minutes";
+    assert!(lab.agent.log().contains(silenced), "{}", lab.agent.log());
+
+    // The same program; but this time it is certain that it asks for itself.
+    let before = lab.dialogs();
+    lab.script(&local, "ssh -F $CONFIG -i $PUBLIC/careful.pub hosta true").run().fails();
+    assert_eq!(lab.dialogs() - before, 1, "{}", lab.agent.log());
 }

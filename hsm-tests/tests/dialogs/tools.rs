@@ -91,3 +91,25 @@ fn dialogs_about_keys_for_certain_ways_are_those_of_others_and_other_ways_ask_no
         log.lines().filter_map(|line| line.split_once("signature refused: ").map(|(_, why)| why)).collect();
     compare("constrained-refusals", &lab.normal(&(refusals.join("\n") + "\n")));
 }
+
+#[test]
+fn dialogs_about_key_exchange_by_gssapi_do_not_take_for_local_what_is_announced_by_nobody() {
+    if stock_cannot(WORDS) {
+        return;
+    }
+    let mut lab = Lab::in_realm();
+    let local: PathBuf = lab.agent.socket().into();
+    let options = lab.realm.as_ref().expect("a realm").options().join(" ");
+    let exchanged = |script: &str| {
+        let outcome = lab.script(&local, script).run().succeeds();
+        assert!(outcome.stderr.contains("kex: algorithm: gss-"), "no key exchange by GSSAPI\n{}", outcome.report());
+    };
+    shows(&lab, "gssapi-login", || {
+        exchanged(&format!("ssh -F $CONFIG {options} -o LogLevel=DEBUG -i $PUBLIC/work.pub hosta true"));
+    });
+    let way = lab.way(&local, "hosta", &format!("-A {options}"));
+    shows(&lab, "gssapi-forwarded", || lab.runs(&way, "ssh -F $CONFIG -i $PUBLIC/work.pub hostb true"));
+    shows(&lab, "gssapi-forwarded-file", || {
+        lab.runs(&way, "echo text >text && ssh-keygen -q -Y sign -n file -f $PUBLIC/work.pub text");
+    });
+}

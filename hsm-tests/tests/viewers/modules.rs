@@ -94,7 +94,7 @@ fn runs_hardkey(sandbox: &str) {
 }
 
 #[test]
-fn what_a_module_wants_signed_is_asked_about_whatever_it_runs_for_that() {
+fn what_a_module_wants_signed_is_asked_about_until_it_is_silenced_whatever_it_runs_for_that() {
     if stock_cannot(COMMAND) {
         return;
     }
@@ -128,6 +128,9 @@ fn what_a_module_wants_signed_is_asked_about_whatever_it_runs_for_that() {
     assert!(!said.contains("BEGIN SSH SIGNATURE"), "{said}");
     let dialogs = pinentry.descriptions();
     eprintln!("{}", dialogs.join("\n\n"));
-    assert_eq!(dialogs.len(), 4);
+    assert_eq!(dialogs.len(), 3, "another program is no other source");
+    let refusal = agent.log();
+    let refusal = refusal.lines().find(|line| line.contains("the last requests were denied")).expect("a refusal");
+    assert!(refusal.contains("the module of a token started it"), "{refusal}");
     assert!(dialogs.iter().all(|text| text.starts_with("UNVERIFIED REQUEST - may come from elsewhere\n")));
 }

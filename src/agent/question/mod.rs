@@ -7,7 +7,7 @@ pub(super) mod file;
 
 use crate::backend::Place;
 use crate::errand::Demands;
-use crate::field::{field, line, quoted};
+use crate::field::{ends, field, line, quoted};
 use crate::origin::classify::{Judgement, Origin};
 use crate::origin::facts::{Certainty, Facts, Hop, Host};
 use crate::protocol::payload::{Payload, Sudo};
@@ -111,7 +111,7 @@ impl Case<'_> {
             if above.is_empty() { String::new() } else { format!(", called by {}", above.replace(" <- ", ", ")) };
         let chain = line(&format!("{own}{above}"), LONGEST_CHAIN);
         lines.push(Line::needed(format!("from  {chain}{}", terminal.unwrap_or_default())));
-        let command = line(&asker.command(), LONGEST_CHAIN);
+        let command = ends(&asker.command(), LONGEST_CHAIN);
         lines.push(Line::spare(2, format!("run   {command}  (pid {})", asker.pid)));
     }
 
