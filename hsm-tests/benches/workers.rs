@@ -28,10 +28,11 @@ fn rate(agent: &Agent, key: &PublicKey) -> f64 {
 }
 
 fn measure(name: &str, make: fn(&Home) -> Box<dyn TokenKind>) {
-    for workers in [1, 2] {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    for workers in [1, cores, cores + 1] {
         let home = Home::new();
         let token = make(&home);
-        let pinentry = Pinentry::new(&home, &[Answer::Type(token.pin()); 2]);
+        let pinentry = Pinentry::new(&home, &[Answer::Type(token.pin()); 4]);
         let module = token.module().pin_asked().line(format!("workers = {workers}"));
         let agent = Agent::with(&home).as_stock().module(module).pinentry(&pinentry).start();
         assert!(until(Duration::from_secs(60), || !agent.listed().is_empty()), "no keys\n{}", home.logs());

@@ -68,7 +68,7 @@ impl Lab {
         let most = until_some(Duration::from_secs(3), || (agent.workers().len() > 1).then_some(()));
         self.token.remove();
         self.token.put_back();
-        if most.is_some() { "one for each core" } else { "1" }
+        if most.is_some() { "cores + 1" } else { "1" }
     }
 
     fn removal(&mut self, column: &mut Column) {

@@ -344,12 +344,12 @@ impl Module {
     }
 }
 
-/// A device computes one thing at a time; a token in software profits from every core. Which of them a reader without a card is for is not
-/// known yet.
+/// A device computes one thing at a time; a token in software profits from every core, and from one worker that has its next call already
+/// while another's answer is passed on. Which of them a reader without a card is for is not known yet.
 fn worker_count(tokens: &[TokenSeen]) -> usize {
     match tokens.is_empty() || tokens.iter().any(|token| token.device) {
         true => 1,
-        false => std::thread::available_parallelism().map_or(1, usize::from),
+        false => std::thread::available_parallelism().map_or(1, usize::from) + 1,
     }
 }
 
