@@ -36,17 +36,20 @@ pub(super) struct Account {
 impl Account {
     /// Opens the account of a request; that of one that is not recorded stays empty.
     pub(super) fn of(agent: &Agent, request: &Request<'_>, origin: &Connection) -> Self {
-        let named = match request {
-            Request::Sign(sign) => sign.key,
-            Request::Remove { key } => key,
-            _ => &[],
-        };
+        let audit = Arc::clone(&agent.audit);
+        let mut account = Self { audit, record: None, named: Vec::new(), begun: Instant::now() };
         let record = match request {
-            Request::Sign(_) => Record::of(Event::Sign),
+            Request::Sign(sign) => {
+                account.named = sign.key.to_vec();
+                Record::of(Event::Sign)
+            }
             Request::Add(add) => {
                 Record { key: Some(described(&add.key.public, Some(add.comment))), ..Record::of(Event::Add) }
             }
-            Request::Remove { .. } => Record::of(Event::Remove),
+            Request::Remove { key } => {
+                account.named = key.to_vec();
+                Record::of(Event::Remove)
+            }
             Request::RemoveAll => Record::of(Event::RemoveAll),
             Request::AddProvider(add) => {
                 Record { provider: Some(shown_provider(add.provider)), ..Record::of(Event::ProviderAdd) }
@@ -56,17 +59,10 @@ impl Account {
             }
             Request::Lock { .. } => Record::of(Event::Lock),
             Request::Unlock { .. } => Record::of(Event::Unlock),
-            _ => {
-                return Self {
-                    audit: Arc::clone(&agent.audit),
-                    record: None,
-                    named: Vec::new(),
-                    begun: Instant::now(),
-                };
-            }
+            _ => return account,
         };
-        let record = Some(Box::new(Record { peer: Some(peer(origin)), ..record }));
-        Self { audit: Arc::clone(&agent.audit), record, named: named.to_vec(), begun: Instant::now() }
+        account.record = Some(Box::new(Record { peer: Some(peer(origin)), ..record }));
+        account
     }
 
     /// What a refusal is called in the agent's own log.

@@ -21,7 +21,7 @@ use crate::backend::SignError;
 use crate::backend::pin::{Pin, PinError, PinQuestion, TriesLeft, is_same};
 use crate::clock;
 use crate::errand::Errand;
-use crate::ipc::{Answer, Call, FaultKind, TokenSeen};
+use crate::ipc::{Answer, Call, FaultKind, ModuleFault, TokenSeen};
 use crate::sys::LockedOctets;
 
 /// How often in a row the outcome of presenting an accepted PIN may stay unknown before the PIN is forgotten. It was right a while ago, so
@@ -262,14 +262,13 @@ impl Token {
     pub(super) fn note_outcome(&self, pin: &Arc<Pin>, answer: &Result<Answer, TokenError>) {
         let Ok(module) = self.module() else { return };
         let was_accepted = self.pin(|state| state.accepted().is_some_and(|accepted| is_same(&accepted, pin)));
-        let accepts = match answer {
-            Ok(Answer::LoggedIn(_) | Answer::Signature(_)) => true,
-            // Made after the login that the key wants.
-            Ok(Answer::Failed(fault)) => fault.kind == FaultKind::WrongSignature,
-            _ => false,
-        };
         match answer {
-            _ if accepts => {
+            // A wrong signature was made after the login that the key wants.
+            Ok(
+                Answer::LoggedIn(_)
+                | Answer::Signature(_)
+                | Answer::Failed(ModuleFault { kind: FaultKind::WrongSignature, .. }),
+            ) => {
                 module.refused.clear(self.name());
                 self.pin(|state| {
                     let known = state.accepted.take().filter(|_| was_accepted);
