@@ -1,6 +1,7 @@
 //! Smartcards in a virtual reader: the real `pcscd`, the real driver, the real firmware of cards; only the plastic is missing.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use crate::home::Home;
 use crate::module::Module;
 use crate::ports::two_in_a_row;
 use crate::publickey::PublicKey;
+use crate::run::text;
 use crate::template::{copy_tree, made_once};
 use crate::token::find;
 use crate::wait::{SOON, until};
@@ -123,7 +125,7 @@ impl Reader {
 
     /// The service listens at a path that is built in; a mount that only it sees brings that path into the home.
     fn start(&mut self) {
-        let script = "mkdir -p /run/pcscd && mount --bind \"$0/run\" /run/pcscd && exec pcscd --foreground --config \"$0/readers\"";
+        let script = "mkdir -p /run/pcscd && mount --bind \"$0/run\" /run/pcscd && exec pcscd --foreground --info --config \"$0/readers\"";
         let service = self
             .home
             .command("unshare")
@@ -131,14 +133,14 @@ impl Reader {
             .args(["sh", "-c", script])
             .arg(&self.folder)
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .start("pcscd");
+            .start(&self.log_name());
         self.service = Some(service);
         let socket = self.folder.join("run").join(SOCKET);
-        assert!(
-            until(SOON, || std::os::unix::net::UnixStream::connect(&socket).is_ok()),
-            "no pcscd\n{}",
-            self.home.logs()
-        );
+        assert!(until(SOON, || UnixStream::connect(&socket).is_ok()), "no pcscd\n{}", self.home.logs());
+    }
+
+    fn log_name(&self) -> String {
+        format!("pcscd-{}", self.folder.file_name().expect("a name").to_string_lossy())
     }
 
     /// What programs need in their environment to find the reader.
@@ -193,7 +195,8 @@ impl Reader {
 
     fn card(&self, kind: CardKind, folder: PathBuf, keys: Vec<(Slot, PublicKey)>) -> Card {
         let service = self.environment();
-        Card { home: self.home.clone(), folder, port: self.port, kind, keys, service, running: None }
+        let service_log = self.home.log_file(&self.log_name());
+        Card { home: self.home.clone(), folder, port: self.port, kind, keys, service, service_log, running: None }
     }
 
     fn template(&self, kind: CardKind, number: usize) -> PathBuf {
@@ -220,6 +223,8 @@ pub struct Card {
     keys: Vec<(Slot, PublicKey)>,
     /// What programs need in their environment to find the reader.
     service: (&'static str, PathBuf),
+    /// What the service tells of the reader.
+    service_log: PathBuf,
     running: Option<Background>,
 }
 
@@ -240,8 +245,26 @@ impl Card {
         self.running = Some(card);
     }
 
-    /// Pulls the card.
+    /// Pulls the card, and waits until the service has noticed, as a hand does by being slow: what is in the reader at its next look is taken
+    /// for the card of its last one if no event was between them.
+    ///
+    /// # Panics
+    /// When the service runs and does not notice.
     pub fn pull(&mut self) {
+        if self.running.is_none() {
+            return;
+        }
+        self.pull_unnoticed();
+        let noticed = || {
+            let log = text(&self.service_log);
+            log.matches("Card inserted").count() == log.matches("Card Removed").count()
+        };
+        let gone = || UnixStream::connect(&self.service.1).is_err();
+        assert!(until(SOON, || noticed() || gone()), "pcscd has not noticed\n{}", self.home.logs());
+    }
+
+    /// Pulls the card, and leaves it to the service when it notices.
+    pub fn pull_unnoticed(&mut self) {
         if let Some(mut running) = self.running.take() {
             crate::processes::kill(running.pid());
             running.ends(SOON);
@@ -303,6 +326,12 @@ impl Card {
     #[must_use]
     pub fn waits_for_touch(&self) -> bool {
         until(SOON, || self.log().lines().any(|line| line == "touch"))
+    }
+
+    /// How many commands the card was given.
+    #[must_use]
+    pub fn commands(&self) -> usize {
+        self.log().lines().count()
     }
 
     /// How many PINs were presented to the card.

@@ -181,6 +181,42 @@ fn a_card_that_is_pulled_during_a_signature_ends_it_and_serves_again_when_it_is_
 }
 
 #[test]
+fn a_signature_that_begins_before_anybody_has_noticed_that_the_card_is_pulled_ends_soon() {
+    if stock_cannot(CARDS) {
+        return;
+    }
+    let mut world = world(&[PIN, PIN]);
+    assert!(world.signs(Slot::Authentication));
+    world.card.pull_unnoticed();
+    let mut waiting = world.signature_begins(world.card.public(Slot::Authentication));
+    assert!(!waiting.ends(SOON).success());
+    world.agent.wait_for_log("is not there any more");
+    world.card.insert();
+    world.shows(Slot::Authentication, "needs PIN");
+    assert!(world.signs(Slot::Authentication), "{}", world.home.logs());
+    assert_eq!((world.card.pins_presented(), world.card.pins_refused()), (2, 0));
+}
+
+#[test]
+fn a_card_that_is_pulled_while_it_is_read_is_seen_soon_after_it_is_back() {
+    if stock_cannot(CARDS) {
+        return;
+    }
+    let mut world = world(&[PIN]);
+    world.card.pull();
+    world.shows(Slot::Authentication, "gone");
+    let before = world.card.commands();
+    world.card.insert();
+    // Of about a hundred.
+    assert!(until(READ, || world.card.commands() > before + 10));
+    world.card.pull();
+    world.card.insert();
+    let key = world.card.public(Slot::Authentication);
+    assert!(until(2 * SOON, || world.agent.state(key).as_deref() == Some("needs PIN")), "{}", world.home.logs());
+    assert!(world.signs(Slot::Authentication), "{}", world.home.logs());
+}
+
+#[test]
 fn another_card_in_the_reader_never_sees_the_first_one_s_pin() {
     if stock_cannot(CARDS) {
         return;

@@ -37,6 +37,14 @@ pub enum TokenError {
         /// The limit that passed.
         after: Duration,
     },
+    /// The module did not let go of a card that is not there any more.
+    #[error(
+        "a card was pulled while module {module} used it; its worker was ended and is started again at the next use"
+    )]
+    Interrupted {
+        /// The module's path.
+        module: String,
+    },
     /// The token is not there.
     #[error("token {token:?} is not there any more ({reason}); insert it again")]
     Gone {

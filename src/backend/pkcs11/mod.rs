@@ -13,6 +13,7 @@ pub mod manage;
 mod notes;
 mod pool;
 mod presence;
+mod pulled;
 mod readers;
 mod rest;
 mod set_aside;
@@ -164,7 +165,7 @@ impl Module {
 
     /// Looks by this worker; whether something is not as it was.
     async fn look_with(self: &Arc<Self>, lease: &mut Lease) -> Result<bool, TokenError> {
-        let found = match lease.call(&Call::Scan).await? {
+        let found = match self.call(lease, &Call::Scan).await? {
             Answer::Tokens { tokens, sees_insertions, pcscd } => {
                 self.note_trouble(None);
                 self.sees_insertions.store(sees_insertions, Ordering::Relaxed);

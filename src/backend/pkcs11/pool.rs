@@ -1,13 +1,14 @@
 //! The workers of one module: as many as its tokens profit from, started when they are needed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::TokenError;
+use super::pulled::unless_pulled;
 use crate::backend::link::Link;
 use crate::ipc::{Answer, Call, Sandbox};
 
@@ -23,6 +24,8 @@ pub(super) struct Pool {
     generation: AtomicUsize,
     size: AtomicUsize,
     permits: Arc<Semaphore>,
+    /// Where the `pcscd` listens that workers spoke to.
+    service: OnceLock<PathBuf>,
     /// Workers start one after another: several processes that open a SoftHSM token at the same moment disturb each other.
     starting: tokio::sync::Mutex<()>,
 }
@@ -48,6 +51,7 @@ impl Pool {
             generation: AtomicUsize::new(0),
             size: AtomicUsize::new(1),
             permits: Arc::new(Semaphore::new(1)),
+            service: OnceLock::new(),
             starting: tokio::sync::Mutex::default(),
         })
     }
@@ -58,6 +62,17 @@ impl Pool {
         if size > before {
             self.permits.add_permits(size - before);
         }
+    }
+
+    /// A worker said that it speaks to the `pcscd` that listens here.
+    pub(super) fn speaks_to(&self, service: PathBuf) {
+        // What follows from the same environment is the same each time.
+        let _ = self.service.set(service);
+    }
+
+    /// Where the `pcscd` listens that workers speak to.
+    pub(super) fn service(&self) -> Option<&Path> {
+        self.service.get().map(PathBuf::as_path)
     }
 
     /// Waits for a worker, as [`Self::permit`] and [`Self::take_with`].
@@ -89,7 +104,9 @@ impl Pool {
     async fn start(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Result<Lease, TokenError> {
         let _alone = self.starting.lock().await;
         let start = Call::Start { module: self.module.clone(), sandbox: self.sandbox.clone() };
-        let link = Link::start(&self.module, &start, &self.env, self.deadline).await?;
+        let link = Link::start(&self.module, &start, &self.env, self.deadline);
+        let interrupted = || TokenError::Interrupted { module: self.module.display().to_string() };
+        let link = unless_pulled(self.service(), link, interrupted).await?;
         Ok(self.lease(link, false, permit))
     }
 

@@ -128,7 +128,7 @@ impl Module {
         }
         let Some(mut lease) = self.pool.try_take().await? else { return Ok(Looked::Busy) };
         let start = Instant::now();
-        let changed = match lease.call(&Call::Glance).await? {
+        let changed = match self.call(&mut lease, &Call::Glance).await? {
             Answer::Glanced { changed } => changed,
             Answer::Failed(fault) => {
                 lease.discard();
@@ -154,6 +154,7 @@ async fn follow(watched: Weak<Module>) {
     let mut failures: u32 = 0;
     let mut missing_pause = MISSING_PAUSE;
     let mut pause = PAUSE;
+    let mut last_glance = Duration::ZERO;
     let mut fresh_due = Instant::now() + FRESH_PAUSE;
     loop {
         let Some(presence) = watched.upgrade().map(|module| Arc::clone(&module.presence)) else { return };
@@ -176,7 +177,9 @@ async fn follow(watched: Weak<Module>) {
                 let usual = if presence.is_idle() { IDLE_PAUSE } else { PAUSE };
                 module.note_trouble(None);
                 if let Looked::Usual { glance } = looked {
-                    pause = usual.max(glance.saturating_mul(PAUSE_PER_LOOK)).min(LONGEST_STEADY_PAUSE);
+                    // One that was dear alone had something to read, and more may follow soon.
+                    let price = glance.min(std::mem::replace(&mut last_glance, glance));
+                    pause = usual.max(price.saturating_mul(PAUSE_PER_LOOK)).min(LONGEST_STEADY_PAUSE);
                     if module.is_missing_a_token() {
                         fresh_due = fresh_due.min(Instant::now() + missing_pause);
                     }

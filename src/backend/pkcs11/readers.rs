@@ -67,6 +67,18 @@ pub(super) struct Reader {
     is_connected: bool,
 }
 
+impl Reader {
+    /// Whether this is its name, or how that begins.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.name.starts_with(&crate::text::escape(name.as_bytes()))
+    }
+
+    /// Whether the card in it is the one that was in it then.
+    pub(super) const fn has_card_of(&self, then: &Self) -> bool {
+        self.has_card && self.events == then.events
+    }
+}
+
 /// The readers of the `pcscd` that listens at this socket.
 ///
 /// # Errors
@@ -81,19 +93,15 @@ pub(super) async fn all(socket: &Path) -> io::Result<Vec<Reader>> {
 /// Whether there is no card in the reader with this name, or whose name begins so, now or in a moment: it takes `pcscd` one to notice.
 pub(super) async fn is_pulled(socket: &Path, name: &str) -> bool {
     let noticed = async {
-        while let Ok(readers) = ask(socket).await {
-            if !readers.iter().any(|reader| is_named(reader, name) && reader.has_card) {
-                return true;
+        loop {
+            match ask(socket).await {
+                Ok(readers) if readers.iter().any(|reader| reader.is_named(name) && reader.has_card) => {}
+                answer => return answer.is_ok(),
             }
             tokio::time::sleep(PAUSE).await;
         }
-        false
     };
     tokio::time::timeout(NOTICED, noticed).await.unwrap_or(false)
-}
-
-fn is_named(reader: &Reader, name: &str) -> bool {
-    reader.name.starts_with(&crate::text::escape(name.as_bytes()))
 }
 
 /// Resets the card in the reader with this name, or whose name begins so; with `if_free` only once no program is connected to it.
@@ -104,7 +112,7 @@ pub(super) async fn reset(socket: &Path, name: &str, if_free: bool) -> io::Resul
     let free = async {
         loop {
             let readers = ask(socket).await?;
-            let reader = readers.into_iter().find(|reader| is_named(reader, name)).filter(|reader| reader.has_card);
+            let reader = readers.into_iter().find(|reader| reader.is_named(name)).filter(|reader| reader.has_card);
             let reader = reader.ok_or_else(|| io::Error::other("there is no card in it"))?;
             if !if_free && !reader.is_exclusive || !reader.is_connected {
                 return reset_now(socket, name).await;

@@ -4,7 +4,7 @@
 //! Tokens are still looked for. Where they are cards, `pcscd` is asked, which takes hold of nothing; elsewhere a worker looks now and then
 //! and ends. PINs are another matter: resting keeps them, so that nobody is asked for one only because of a pause.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,8 +48,6 @@ pub(super) struct Rest {
 
 #[derive(Default)]
 struct Known {
-    /// Where the `pcscd` listens that the module's workers spoke to.
-    service: Option<PathBuf>,
     /// The readers at the last look without a worker.
     readers: Option<Vec<Reader>>,
     /// Who has a card for itself.
@@ -77,17 +75,13 @@ impl Rest {
             self.lock().readers = None;
         }
     }
-
-    fn service(&self) -> Option<PathBuf> {
-        self.lock().service.clone()
-    }
 }
 
 impl Module {
     /// A worker said whether it speaks to a `pcscd`. To which follows from the environment that it was started with.
     pub(super) fn reads_by(&self, pcscd: bool) {
         if pcscd {
-            self.rest.lock().service = Some(readers::service(&self.spec.env));
+            self.pool.speaks_to(readers::service(&self.spec.env));
         }
     }
 
@@ -102,15 +96,16 @@ impl Module {
     /// Resets the cards in these readers, once no worker is in use: a card keeps a login until then, whether or not the program is there that
     /// made it, and any other can sign without a PIN.
     pub(super) fn lock_cards(&self, readers: Vec<String>, others: Others) {
-        let (Some(service), Ok(runtime)) = (self.rest.service(), tokio::runtime::Handle::try_current()) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if readers.is_empty() {
             return;
         }
         let pool = Arc::clone(&self.pool);
         runtime.spawn(async move {
+            let Some(service) = pool.service() else { return };
             let _nobody = pool.all_at_home().await;
             for reader in readers {
-                match readers::reset(&service, &reader, others == Others::ComeFirst).await {
+                match readers::reset(service, &reader, others == Others::ComeFirst).await {
                     Ok(()) => tracing::info!(reader, "the card was reset, and wants its PIN again"),
                     // It was pulled, or another program has it for itself and keeps it.
                     Err(error) => tracing::info!(reader, "the card may still be unlocked: {error}"),
@@ -142,8 +137,8 @@ impl Module {
 
     /// Looks for tokens without holding any; `by_worker` says that it is time for a look by a worker, where nothing else serves.
     pub(super) async fn look_at_rest(self: &Arc<Self>, by_worker: bool) -> Result<Looked, TokenError> {
-        let by_worker = match self.rest.service() {
-            Some(service) => self.have_readers_changed(&service).await?,
+        let by_worker = match self.pool.service() {
+            Some(service) => self.have_readers_changed(service).await?,
             None => by_worker,
         };
         if !by_worker {
@@ -195,19 +190,19 @@ impl Module {
 
     /// Asks `pcscd` whether somebody has a card for itself, because a token does not show.
     pub(super) async fn look_for_holder(&self) {
-        if let Some(service) = self.rest.service()
-            && let Ok(readers) = readers::all(&service).await
+        if let Some(service) = self.pool.service()
+            && let Ok(readers) = readers::all(service).await
         {
             // Another one than before may have the same reader.
             self.rest.lock().holder = None;
-            self.note_holder(&service, &readers).await;
+            self.note_holder(service, &readers).await;
         }
     }
 
     /// Whether the card that was in this reader is pulled.
     pub(super) async fn is_pulled(&self, reader: &str) -> bool {
-        match self.rest.service() {
-            Some(service) => readers::is_pulled(&service, reader).await,
+        match self.pool.service() {
+            Some(service) => readers::is_pulled(service, reader).await,
             None => false,
         }
     }

@@ -148,7 +148,7 @@ impl Token {
     }
 
     /// Takes it for gone before a look has found that.
-    fn note_gone(&self) {
+    pub(super) fn note_gone(&self) {
         if let (true, Ok(module)) = (self.leaves(), self.module()) {
             module.keys_changed();
             module.presence.nudge();
@@ -260,7 +260,7 @@ impl Token {
                 data: work.data.clone(),
                 pin: pin.as_deref().map(octets),
             };
-            let answer = lease.call(&call).await;
+            let answer = self.call(lease, &call).await;
             if let Some(pin) = &pin {
                 self.note_outcome(pin, &answer);
             }

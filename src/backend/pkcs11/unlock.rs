@@ -224,7 +224,7 @@ impl Token {
     async fn log_in(&self, lease: &mut Lease, pin: Option<&Arc<Pin>>, by_person: bool) -> Result<(), Attempt> {
         let call =
             Call::Login { token: self.name().clone(), pin: pin.map(|pin| octets(pin)), even_final_try: by_person };
-        let answer = lease.call(&call).await;
+        let answer = self.call(lease, &call).await;
         if let Some(pin) = pin {
             self.note_outcome(pin, &answer);
         }
