@@ -6,6 +6,10 @@ const LONGEST_EXCERPT: usize = 64;
 /// Shows any octets on one line: printable text as it is; control, bidirectional and invisible characters, line breaks, backslashes and
 /// what is not UTF-8 as escapes. A label with a line break would otherwise put a line of its own into `authorized_keys`.
 pub fn escape(octets: &[u8]) -> String {
+    // Almost all text is.
+    if let (true, Ok(text)) = (octets.iter().all(is_plain_ascii), str::from_utf8(octets)) {
+        return text.to_owned();
+    }
     let mut shown = String::with_capacity(octets.len());
     for chunk in octets.utf8_chunks() {
         for character in chunk.valid().chars() {
@@ -39,6 +43,10 @@ pub fn excerpt(octets: &[u8]) -> String {
         Some((at, _)) => format!("{}…", &escaped[..at]),
         None => escaped,
     }
+}
+
+const fn is_plain_ascii(octet: &u8) -> bool {
+    matches!(octet, b' '..=b'~') && *octet != b'\\'
 }
 
 /// Whether a character shows as itself, moves nothing and hides nothing.

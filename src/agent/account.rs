@@ -120,7 +120,7 @@ impl Account {
         };
         self.note(|record| {
             record.origin = Some(judgement.origin.to_string());
-            record.because = Some(cut(&text::escape(judgement.reason.as_bytes())));
+            record.because = Some(cut(text::escape(judgement.reason.as_bytes())));
             record.via = via;
             if let (Some(request), Some(host)) = (&mut record.request, host) {
                 request.host = Some(host);
@@ -149,7 +149,7 @@ impl Account {
 
     /// The rule that decided.
     pub(super) fn rule(&mut self, rule: &str) {
-        self.note(|record| record.rule = Some(cut(&text::escape(rule.as_bytes()))));
+        self.note(|record| record.rule = Some(cut(text::escape(rule.as_bytes()))));
     }
 
     /// What a person said.
@@ -177,22 +177,20 @@ impl Account {
     /// # Errors
     /// It could not be recorded, and the user insists on it.
     pub(super) async fn close<T>(mut self, outcome: &Result<T, Refused>) -> Result<(), Unwritten> {
-        let Some(record) = self.take() else { return Ok(()) };
+        let Some(mut record) = self.take() else { return Ok(()) };
         match outcome {
-            // A signature can still be kept back; everything else is done.
-            Ok(_) if record.event == Event::Sign => {
-                self.audit.insist(Record { outcome: Outcome::Done, ..record }).await
-            }
-            Ok(_) => {
-                self.audit.record(Record { outcome: Outcome::Done, ..record });
-                Ok(())
-            }
+            Ok(_) => record.outcome = Outcome::Done,
             Err(Refused(reason)) => {
-                let reason = Some(cut(&text::escape(reason.as_bytes())));
-                self.audit.record(Record { outcome: Outcome::Refused, reason, ..record });
-                Ok(())
+                record.outcome = Outcome::Refused;
+                record.reason = Some(cut(text::escape(reason.as_bytes())));
             }
         }
+        // A signature can still be kept back; everything else is done.
+        if record.event == Event::Sign && record.outcome == Outcome::Done {
+            return self.audit.insist(record).await;
+        }
+        self.audit.record(record);
+        Ok(())
     }
 
     fn note(&mut self, note: impl FnOnce(&mut Record)) {
@@ -201,9 +199,11 @@ impl Account {
         }
     }
 
-    fn take(&mut self) -> Option<Record> {
-        let mut record = *self.record.take()?;
-        record.key = record.key.or_else(|| named(&self.named));
+    fn take(&mut self) -> Option<Box<Record>> {
+        let mut record = self.record.take()?;
+        if record.key.is_none() {
+            record.key = named(&self.named);
+        }
         record.took_ms = Some(self.begun.elapsed().as_millis().try_into().unwrap_or(u64::MAX));
         Some(record)
     }
@@ -241,7 +241,7 @@ fn peer(origin: &Connection) -> Peer {
 }
 
 fn shown(path: &Path) -> String {
-    cut(&text::escape(path.as_os_str().as_encoded_bytes()))
+    cut(text::escape(path.as_os_str().as_encoded_bytes()))
 }
 
 fn named(blob: &[u8]) -> Option<Key> {
@@ -279,9 +279,12 @@ fn fingerprint(blob: &[u8]) -> String {
     PublicKey::from_blob(blob).map_or_else(|_| "not a key".to_owned(), |key| FingerprintHash::Sha256.of(&key))
 }
 
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_REASON) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
+fn cut(mut text: String) -> String {
+    if text.len() > LONGEST_REASON
+        && let Some((at, _)) = text.char_indices().nth(LONGEST_REASON)
+    {
+        text.truncate(at);
+        text.push('…');
     }
+    text
 }

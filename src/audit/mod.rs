@@ -76,15 +76,15 @@ impl Audit {
     }
 
     /// Records a decision. Never waits.
-    pub fn record(&self, record: Record) {
-        self.send(record, None);
+    pub fn record(&self, record: impl Into<Box<Record>>) {
+        self.send(record.into(), None);
     }
 
     /// Records a decision, and waits until that is done where the user wants it so.
     ///
     /// # Errors
     /// It must be recorded and cannot be.
-    pub async fn insist(&self, record: Record) -> Result<(), Unwritten> {
+    pub async fn insist(&self, record: Box<Record>) -> Result<(), Unwritten> {
         if !self.required {
             self.record(record);
             return Ok(());
@@ -119,14 +119,13 @@ impl Audit {
         }
     }
 
-    fn send(&self, mut record: Record, answer: Option<oneshot::Sender<bool>>) {
+    fn send(&self, mut record: Box<Record>, answer: Option<oneshot::Sender<bool>>) {
         let mut line = self.line();
         let Some(line) = &mut *line else { return };
         line.seq += 1;
         record.seq = line.seq;
         record.agent = std::process::id();
-        record.time = timestamp(SystemTime::now());
-        match line.messages.try_send(Message::Write(Box::new(record), answer)) {
+        match line.messages.try_send(Message::Write(record, SystemTime::now(), answer)) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.overflow.fetch_add(1, Ordering::Relaxed);

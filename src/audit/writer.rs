@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
@@ -19,8 +19,8 @@ const GATHERING: Duration = Duration::from_millis(10);
 
 /// What the thread is told.
 pub(super) enum Message {
-    /// Write this; the sender wants to know whether it was done, if it gave a way to tell it.
-    Write(Box<Record>, Option<oneshot::Sender<bool>>),
+    /// Write this, decided at that time; the sender wants to know whether it was done, if it gave a way to tell it.
+    Write(Box<Record>, SystemTime, Option<oneshot::Sender<bool>>),
     /// See whether anything could be written.
     Probe(oneshot::Sender<bool>),
     /// Write what is there, and end.
@@ -54,13 +54,14 @@ impl Writer {
                 Some(wait) => messages.recv_timeout(wait),
             };
             let mut is_last = matches!(first, Err(RecvTimeoutError::Disconnected));
-            if let Ok(Message::Write(_, None)) = first {
+            if let Ok(Message::Write(_, _, None)) = first {
                 self.gather();
             }
             let (mut records, mut waiting, mut probes, mut end) = (Vec::new(), Vec::new(), Vec::new(), None);
             for message in first.into_iter().chain(messages.try_iter()).take(MOST_AT_ONCE) {
                 match message {
-                    Message::Write(record, answer) => {
+                    Message::Write(mut record, time, answer) => {
+                        record.time = super::timestamp(time);
                         self.flood.admit(*record, Instant::now(), &mut records);
                         waiting.extend(answer);
                     }
