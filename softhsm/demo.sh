@@ -55,9 +55,9 @@ trap 'exit 143' TERM HUP
 softhsm/need.sh gcc libc6-dev softhsm2 opensc openssh-client openssh-server
 
 say "Building hardkey (some minutes the first time) ..."
-cargo build --release --locked --quiet --package hardkey
+cargo build --locked --quiet --package hardkey
 target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
-hardkey=$target/release/hardkey
+hardkey=$target/debug/hardkey
 done_ "$hardkey"
 
 say "Making a token with an RSA, a P-256 and an Ed25519 key ..."
