@@ -85,7 +85,7 @@ impl Fixture {
     ///
     /// The file cannot be written.
     pub(crate) fn hardkey_configuration(&self) -> Result<PathBuf> {
-        self.configuration("config.toml", "")
+        self.configuration("config.toml", &self.module(""))
     }
 
     /// The same for a token that one worker serves.
@@ -94,19 +94,28 @@ impl Fixture {
     ///
     /// The file cannot be written.
     pub(crate) fn configuration_of_one_worker(&self) -> Result<PathBuf> {
-        self.configuration("worker.toml", "workers = 1\n")
+        self.configuration("worker.toml", &self.module("workers = 1\n"))
     }
 
-    fn configuration(&self, name: &str, of_module: &str) -> Result<PathBuf> {
+    /// The same without the token.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub(crate) fn configuration_without_token(&self) -> Result<PathBuf> {
+        self.configuration("no-token.toml", "")
+    }
+
+    fn module(&self, settings: &str) -> String {
+        let token = self.path("softhsm2.conf");
+        format!("[[module]]\npath = \"{MODULE}\"\nenv = {{ SOFTHSM2_CONF = \"{}\" }}\n{settings}", token.display())
+    }
+
+    fn configuration(&self, name: &str, module: &str) -> Result<PathBuf> {
         let path = self.path(name);
         let program = std::env::current_exe()?;
         let rules = RULES.replace("@PROGRAM@", program.to_str().ok_or("the benchmark's own path is no text")?);
-        let token = self.path("softhsm2.conf");
-        let text = format!(
-            "discover = false\n{rules}\n[[module]]\npath = \"{MODULE}\"\nenv = {{ SOFTHSM2_CONF = \"{}\" }}\n{of_module}",
-            token.display()
-        );
-        fs::write(&path, text)?;
+        fs::write(&path, format!("discover = false\n{rules}\n{module}"))?;
         Ok(path)
     }
 

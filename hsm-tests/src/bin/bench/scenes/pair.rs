@@ -17,13 +17,13 @@ use crate::target::Who;
 pub(super) struct Pair([Agent; 2]);
 
 impl Pair {
-    /// Starts both and waits until they answer.
+    /// Starts both, without a token, and waits until they answer.
     ///
     /// # Errors
     ///
     /// One does not start.
     pub(super) fn start(options: &Options, fixture: &Fixture, environment: &[(&str, OsString)]) -> Result<Self> {
-        Self::configured(options, fixture, &fixture.hardkey_configuration()?, environment)
+        Self::configured(options, fixture, &fixture.configuration_without_token()?, environment)
     }
 
     /// The same with another configuration for hardkey.
