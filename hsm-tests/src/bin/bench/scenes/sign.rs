@@ -49,7 +49,7 @@ fn verify(turn: &Turn, who: Who, key: &Key, verifier: &mut Verifier) -> Result<(
     let messages: Vec<_> = (0..MESSAGES).map(|number| key.login_data(number as u8)).collect();
     for answer in &turn.answers {
         let signature = match who {
-            Who::Raw => answer.bytes.clone(),
+            Who::Raw => answer.bytes.to_vec(),
             Who::Hardkey | Who::Stock => out_of_reply(key.kind, &answer.bytes)?,
         };
         verifier.check(answer.message, &messages[answer.message], &signature)?;
