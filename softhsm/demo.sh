@@ -78,7 +78,9 @@ sed 's/^/      /' "$dir/hardkey.toml"
 # The agent's workers get the token from the configuration alone.
 unset SOFTHSM2_CONF
 SSH_AUTH_SOCK=$dir/agent.sock
-export SSH_AUTH_SOCK
+# Nor do its records belong among those of the user's own agent.
+XDG_STATE_HOME=$dir/state
+export SSH_AUTH_SOCK XDG_STATE_HOME
 "$hardkey" agent -D -a "$SSH_AUTH_SOCK" --config "$dir/hardkey.toml" >"$dir/agent.log" 2>&1 &
 agent=$!
 soon agent_answers_or_ended || fail "the agent does not answer"

@@ -188,6 +188,7 @@ impl Module {
             self.look_for_holder().await;
         }
         if changed {
+            self.find_readers().await;
             self.keys_changed();
         }
         Ok(changed)

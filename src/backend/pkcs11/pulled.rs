@@ -1,6 +1,7 @@
 //! Calls about a card that is pulled meanwhile. Most modules answer then; some wait for it to come back until nobody waits for them.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Module;
@@ -19,11 +20,10 @@ impl Token {
     /// Makes one call about this token; it ends, and the worker with it, when the card is not in its reader any more.
     pub(super) async fn call(&self, lease: &mut Lease, call: &Call) -> Result<Answer, TokenError> {
         let module = self.module()?;
-        let reader = self.seen(|seen| seen.reader.clone());
+        let Some(reader) = self.reader() else { return lease.call(call).await };
+        // Names that are cut off can be those of several readers.
         let is_pulled = |before: &[Reader], now: &[Reader]| {
-            let is_its = |one: &&Reader| one.is_named(&reader);
-            let then = before.iter().find(is_its);
-            !now.iter().any(|now| is_its(&now) && then.is_some_and(|then| now.has_card_of(then)))
+            !before.iter().any(|then| then.is_named(&reader) && still_has_card(then, now))
         };
         tokio::select! {
             biased;
@@ -34,12 +34,36 @@ impl Token {
             }
         }
     }
+
+    /// Whether it is a card that is not in its reader any more.
+    pub(super) async fn is_pulled(&self, module: &Module) -> bool {
+        match (self.reader(), module.pool.service()) {
+            (Some(reader), Some(service)) => readers::is_pulled(service, &reader).await,
+            _ => false,
+        }
+    }
+
+    /// The name of the reader that it is in, or how that begins; not every module calls its slots so.
+    fn reader(&self) -> Option<String> {
+        self.in_reader.load(Ordering::Relaxed).then(|| self.seen(|seen| seen.reader.clone()))
+    }
 }
 
 impl Module {
     /// Makes one call that is about all tokens; it ends, and the worker with it, when one of the cards is pulled.
     pub(super) async fn call(&self, lease: &mut Lease, call: &Call) -> Result<Answer, TokenError> {
         unless_pulled(self.pool.service(), lease.call(call), || TokenError::Interrupted { module: self.name() }).await
+    }
+
+    /// Finds out which of the tokens are in readers that `pcscd` knows.
+    pub(super) async fn find_readers(&self) {
+        let Some(service) = self.pool.service() else { return };
+        let Ok(readers) = readers::all(service).await else { return };
+        for token in self.tokens().values().filter(|token| token.is_present()) {
+            let name = token.seen(|seen| seen.reader.clone());
+            let is_known = !name.is_empty() && readers.iter().any(|reader| reader.is_named(&name));
+            token.in_reader.store(is_known, Ordering::Relaxed);
+        }
     }
 }
 
@@ -49,15 +73,18 @@ pub(super) async fn unless_pulled<T>(
     work: impl Future<Output = Result<T, TokenError>>,
     error: impl FnOnce() -> TokenError,
 ) -> Result<T, TokenError> {
-    let is_one_pulled = |before: &[Reader], now: &[Reader]| {
-        let stays = |card: &Reader| now.iter().any(|now| now.name == card.name && now.has_card_of(card));
-        before.iter().any(|reader| reader.has_card && !stays(reader))
-    };
+    let is_one_pulled =
+        |before: &[Reader], now: &[Reader]| before.iter().any(|then| then.has_card && !still_has_card(then, now));
     tokio::select! {
         biased;
         result = work => result,
         () = changed(service, is_one_pulled) => Err(error()),
     }
+}
+
+/// Whether a reader has the card still that it had then.
+fn still_has_card(then: &Reader, now: &[Reader]) -> bool {
+    now.iter().any(|now| now.name == then.name && now.has_card && now.events == then.events)
 }
 
 /// Waits until the readers are found to have changed in this way since a moment after the call.

@@ -59,7 +59,7 @@ pub(super) fn service(env: &[(String, String)]) -> PathBuf {
 pub(super) struct Reader {
     pub(super) name: String,
     /// Counts cards put in and pulled.
-    events: u32,
+    pub(super) events: u32,
     pub(super) has_card: bool,
     /// One program has the card for itself.
     pub(super) is_exclusive: bool,
@@ -71,11 +71,6 @@ impl Reader {
     /// Whether this is its name, or how that begins.
     pub(super) fn is_named(&self, name: &str) -> bool {
         self.name.starts_with(&crate::text::escape(name.as_bytes()))
-    }
-
-    /// Whether the card in it is the one that was in it then.
-    pub(super) const fn has_card_of(&self, then: &Self) -> bool {
-        self.has_card && self.events == then.events
     }
 }
 

@@ -199,14 +199,6 @@ impl Module {
         }
     }
 
-    /// Whether the card that was in this reader is pulled.
-    pub(super) async fn is_pulled(&self, reader: &str) -> bool {
-        match self.pool.service() {
-            Some(service) => readers::is_pulled(service, reader).await,
-            None => false,
-        }
-    }
-
     /// Who has the reader for itself, in words for a table.
     pub(super) fn holder(&self) -> Option<String> {
         self.rest.lock().holder.as_ref().map(|holder| holder.programs.clone())

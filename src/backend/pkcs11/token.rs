@@ -25,6 +25,8 @@ pub struct Token {
     module: Weak<Module>,
     seen: Mutex<TokenSeen>,
     pub(super) present: AtomicBool,
+    /// Its slot is called as a reader of `pcscd` is.
+    pub(super) in_reader: AtomicBool,
     /// Its keys are known as they show after login: before, fewer do.
     pub(super) shows_all: AtomicBool,
     /// What the last look without a login showed.
@@ -71,6 +73,7 @@ impl Token {
             module,
             seen: Mutex::new(seen),
             present: AtomicBool::new(true),
+            in_reader: AtomicBool::new(false),
             shows_all: AtomicBool::new(false),
             departure: Notify::new(),
             source,
@@ -139,12 +142,6 @@ impl Token {
             }
             result => result,
         }
-    }
-
-    /// Whether it is a card that is not in its reader any more.
-    async fn is_pulled(&self, module: &Module) -> bool {
-        let reader = self.seen(|seen| seen.reader.clone());
-        module.is_pulled(&reader).await
     }
 
     /// Takes it for gone before a look has found that.
