@@ -39,10 +39,18 @@ pub fn printable(text: &str) -> String {
 pub fn excerpt(octets: &[u8]) -> String {
     // An escape is at most eight times as long as what it stands for, so this much is enough.
     let escaped = escape(&octets[..octets.len().min(4 * LONGEST_EXCERPT)]);
-    match escaped.char_indices().nth(LONGEST_EXCERPT) {
-        Some((at, _)) => format!("{}…", &escaped[..at]),
-        None => escaped,
+    cut(escaped, LONGEST_EXCERPT)
+}
+
+/// Cuts after so many characters, and shows that something was cut.
+pub fn cut(mut text: String, longest: usize) -> String {
+    if text.len() > longest
+        && let Some((at, _)) = text.char_indices().nth(longest)
+    {
+        text.truncate(at);
+        text.push('…');
     }
+    text
 }
 
 const fn is_plain_ascii(octet: &u8) -> bool {
@@ -65,6 +73,12 @@ mod tests {
     #[test]
     fn plain_text_stays_as_it_is() {
         assert_eq!(escape("Grüße, 鍵 key-1 (9a)".as_bytes()), "Grüße, 鍵 key-1 (9a)");
+    }
+
+    #[test]
+    fn what_is_plain_in_ascii_is_plain() {
+        let is_shown_as_it_is = |octet| is_plain(char::from(octet)) && octet != b'\\';
+        assert!((0..0x80_u8).all(|octet| is_plain_ascii(&octet) == is_shown_as_it_is(octet)));
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Reader {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .start(&self.log_name());
         self.service = Some(service);
-        let socket = self.folder.join("run").join(SOCKET);
+        let (_, socket) = self.environment();
         assert!(until(SOON, || UnixStream::connect(&socket).is_ok()), "no pcscd\n{}", self.home.logs());
     }
 

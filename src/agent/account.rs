@@ -120,7 +120,7 @@ impl Account {
         };
         self.note(|record| {
             record.origin = Some(judgement.origin.to_string());
-            record.because = Some(cut(text::escape(judgement.reason.as_bytes())));
+            record.because = Some(recorded(judgement.reason.as_bytes()));
             record.via = via;
             if let (Some(request), Some(host)) = (&mut record.request, host) {
                 request.host = Some(host);
@@ -149,7 +149,7 @@ impl Account {
 
     /// The rule that decided.
     pub(super) fn rule(&mut self, rule: &str) {
-        self.note(|record| record.rule = Some(cut(text::escape(rule.as_bytes()))));
+        self.note(|record| record.rule = Some(recorded(rule.as_bytes())));
     }
 
     /// What a person said.
@@ -182,7 +182,7 @@ impl Account {
             Ok(_) => record.outcome = Outcome::Done,
             Err(Refused(reason)) => {
                 record.outcome = Outcome::Refused;
-                record.reason = Some(cut(text::escape(reason.as_bytes())));
+                record.reason = Some(recorded(reason.as_bytes()));
             }
         }
         // A signature can still be kept back; everything else is done.
@@ -241,7 +241,7 @@ fn peer(origin: &Connection) -> Peer {
 }
 
 fn shown(path: &Path) -> String {
-    cut(text::escape(path.as_os_str().as_encoded_bytes()))
+    recorded(path.as_os_str().as_encoded_bytes())
 }
 
 fn named(blob: &[u8]) -> Option<Key> {
@@ -279,12 +279,7 @@ fn fingerprint(blob: &[u8]) -> String {
     PublicKey::from_blob(blob).map_or_else(|_| "not a key".to_owned(), |key| FingerprintHash::Sha256.of(&key))
 }
 
-fn cut(mut text: String) -> String {
-    if text.len() > LONGEST_REASON
-        && let Some((at, _)) = text.char_indices().nth(LONGEST_REASON)
-    {
-        text.truncate(at);
-        text.push('…');
-    }
-    text
+/// Text from elsewhere, or with such in it, as it is recorded.
+fn recorded(octets: &[u8]) -> String {
+    text::cut(text::escape(octets), LONGEST_REASON)
 }

@@ -184,11 +184,16 @@ impl Module {
         self.pool.widen(self.spec.workers.unwrap_or_else(|| worker_count(&found)));
         let changed = self.take_over(found);
         self.claim();
-        if !self.shows_a_token() || self.is_missing_a_token() {
-            self.look_for_holder().await;
+        let misses = !self.shows_a_token() || self.is_missing_a_token();
+        if (changed || misses)
+            && let Some(readers) = self.readers().await
+        {
+            self.note_readers(&readers);
+            if misses {
+                self.look_for_holder(&readers).await;
+            }
         }
         if changed {
-            self.find_readers().await;
             self.keys_changed();
         }
         Ok(changed)

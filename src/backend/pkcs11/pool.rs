@@ -105,8 +105,7 @@ impl Pool {
         let _alone = self.starting.lock().await;
         let start = Call::Start { module: self.module.clone(), sandbox: self.sandbox.clone() };
         let link = Link::start(&self.module, &start, &self.env, self.deadline);
-        let interrupted = || TokenError::Interrupted { module: self.module.display().to_string() };
-        let link = unless_pulled(self.service(), link, interrupted).await?;
+        let link = unless_pulled(self.service(), &self.module, link).await?;
         Ok(self.lease(link, false, permit))
     }
 

@@ -19,20 +19,16 @@ const PAUSE: Duration = Duration::from_secs(1);
 impl Token {
     /// Makes one call about this token; it ends, and the worker with it, when the card is not in its reader any more.
     pub(super) async fn call(&self, lease: &mut Lease, call: &Call) -> Result<Answer, TokenError> {
-        let module = self.module()?;
         let Some(reader) = self.reader() else { return lease.call(call).await };
+        let module = self.module()?;
         // Names that are cut off can be those of several readers.
         let is_pulled = |before: &[Reader], now: &[Reader]| {
-            !before.iter().any(|then| then.is_named(&reader) && still_has_card(then, now))
+            !before.iter().any(|then| then.is_named(&reader) && then.still_has_card(now))
         };
-        tokio::select! {
-            biased;
-            answer = lease.call(call) => answer,
-            () = changed(module.pool.service(), is_pulled) => {
-                self.note_gone();
-                Err(self.gone("the card was pulled"))
-            }
-        }
+        unless(module.pool.service(), is_pulled, lease.call(call)).await.unwrap_or_else(|| {
+            self.note_gone();
+            Err(self.gone("the card was pulled"))
+        })
     }
 
     /// Whether it is a card that is not in its reader any more.
@@ -52,13 +48,11 @@ impl Token {
 impl Module {
     /// Makes one call that is about all tokens; it ends, and the worker with it, when one of the cards is pulled.
     pub(super) async fn call(&self, lease: &mut Lease, call: &Call) -> Result<Answer, TokenError> {
-        unless_pulled(self.pool.service(), lease.call(call), || TokenError::Interrupted { module: self.name() }).await
+        unless_pulled(self.pool.service(), self.path(), lease.call(call)).await
     }
 
-    /// Finds out which of the tokens are in readers that `pcscd` knows.
-    pub(super) async fn find_readers(&self) {
-        let Some(service) = self.pool.service() else { return };
-        let Ok(readers) = readers::all(service).await else { return };
+    /// Notes which of the tokens are in readers that `pcscd` knows.
+    pub(super) fn note_readers(&self, readers: &[Reader]) {
         for token in self.tokens().values().filter(|token| token.is_present()) {
             let name = token.seen(|seen| seen.reader.clone());
             let is_known = !name.is_empty() && readers.iter().any(|reader| reader.is_named(&name));
@@ -67,39 +61,42 @@ impl Module {
     }
 }
 
-/// Waits for something that is about all cards of this service, and no longer when one of them is pulled.
+/// Waits for what a module does that is about all cards of this service, and no longer when one of them is pulled.
 pub(super) async fn unless_pulled<T>(
     service: Option<&Path>,
+    module: &Path,
     work: impl Future<Output = Result<T, TokenError>>,
-    error: impl FnOnce() -> TokenError,
 ) -> Result<T, TokenError> {
     let is_one_pulled =
-        |before: &[Reader], now: &[Reader]| before.iter().any(|then| then.has_card && !still_has_card(then, now));
+        |before: &[Reader], now: &[Reader]| before.iter().any(|then| then.has_card && !then.still_has_card(now));
+    let interrupted = || TokenError::Interrupted { module: module.display().to_string() };
+    unless(service, is_one_pulled, work).await.unwrap_or_else(|| Err(interrupted()))
+}
+
+/// Waits for this work; `None` when the readers are found to have changed in this way since a moment after it began.
+async fn unless<T>(
+    service: Option<&Path>,
+    changed: impl Fn(&[Reader], &[Reader]) -> bool,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let changes = async {
+        let Some(service) = service else { return std::future::pending().await };
+        tokio::time::sleep(SETTLED).await;
+        let mut before = None;
+        loop {
+            // Who cannot be asked for a moment says nothing about cards.
+            if let Ok(now) = readers::all(service).await {
+                let before = before.get_or_insert_with(|| now.clone());
+                if changed(before, &now) {
+                    return;
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
     tokio::select! {
         biased;
-        result = work => result,
-        () = changed(service, is_one_pulled) => Err(error()),
-    }
-}
-
-/// Whether a reader has the card still that it had then.
-fn still_has_card(then: &Reader, now: &[Reader]) -> bool {
-    now.iter().any(|now| now.name == then.name && now.has_card && now.events == then.events)
-}
-
-/// Waits until the readers are found to have changed in this way since a moment after the call.
-async fn changed(service: Option<&Path>, in_this_way: impl Fn(&[Reader], &[Reader]) -> bool) {
-    let Some(service) = service else { return std::future::pending().await };
-    tokio::time::sleep(SETTLED).await;
-    let mut before = None;
-    loop {
-        // Who cannot be asked for a moment says nothing about cards.
-        if let Ok(now) = readers::all(service).await {
-            let before = before.get_or_insert_with(|| now.clone());
-            if in_this_way(before, &now) {
-                return;
-            }
-        }
-        tokio::time::sleep(PAUSE).await;
+        done = work => Some(done),
+        () = changes => None,
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn service(env: &[(String, String)]) -> PathBuf {
 pub(super) struct Reader {
     pub(super) name: String,
     /// Counts cards put in and pulled.
-    pub(super) events: u32,
+    events: u32,
     pub(super) has_card: bool,
     /// One program has the card for itself.
     pub(super) is_exclusive: bool,
@@ -71,6 +71,16 @@ impl Reader {
     /// Whether this is its name, or how that begins.
     pub(super) fn is_named(&self, name: &str) -> bool {
         self.name.starts_with(&crate::text::escape(name.as_bytes()))
+    }
+
+    /// Whether it has a card, and is found to have that one still.
+    pub(super) fn still_has_card(&self, now: &[Self]) -> bool {
+        self.has_card && now.iter().any(|now| now.card() == self.card())
+    }
+
+    /// What stays as it is as long as nobody puts a card in or pulls one.
+    fn card(&self) -> (&str, u32, bool) {
+        (&self.name, self.events, self.has_card)
     }
 }
 
@@ -88,13 +98,13 @@ pub(super) async fn all(socket: &Path) -> io::Result<Vec<Reader>> {
 /// Whether there is no card in the reader with this name, or whose name begins so, now or in a moment: it takes `pcscd` one to notice.
 pub(super) async fn is_pulled(socket: &Path, name: &str) -> bool {
     let noticed = async {
-        loop {
-            match ask(socket).await {
-                Ok(readers) if readers.iter().any(|reader| reader.is_named(name) && reader.has_card) => {}
-                answer => return answer.is_ok(),
+        while let Ok(readers) = ask(socket).await {
+            if !readers.iter().any(|reader| reader.is_named(name) && reader.has_card) {
+                return true;
             }
             tokio::time::sleep(PAUSE).await;
         }
+        false
     };
     tokio::time::timeout(NOTICED, noticed).await.unwrap_or(false)
 }
@@ -153,8 +163,7 @@ async fn ask(socket: &Path) -> io::Result<Vec<Reader>> {
 
 /// Whether nobody has put a card in or pulled one since.
 pub(super) fn same_cards(before: &[Reader], now: &[Reader]) -> bool {
-    let card = |reader: &Reader| (reader.name.clone(), reader.events, reader.has_card);
-    before.iter().map(card).eq(now.iter().map(card))
+    before.iter().map(Reader::card).eq(now.iter().map(Reader::card))
 }
 
 /// Whether somebody had a card for itself then, and has it no longer.

@@ -96,16 +96,15 @@ impl Module {
     /// Resets the cards in these readers, once no worker is in use: a card keeps a login until then, whether or not the program is there that
     /// made it, and any other can sign without a PIN.
     pub(super) fn lock_cards(&self, readers: Vec<String>, others: Others) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (Some(service), Ok(runtime)) = (self.pool.service(), tokio::runtime::Handle::try_current()) else { return };
         if readers.is_empty() {
             return;
         }
-        let pool = Arc::clone(&self.pool);
+        let (pool, service) = (Arc::clone(&self.pool), service.to_owned());
         runtime.spawn(async move {
-            let Some(service) = pool.service() else { return };
             let _nobody = pool.all_at_home().await;
             for reader in readers {
-                match readers::reset(service, &reader, others == Others::ComeFirst).await {
+                match readers::reset(&service, &reader, others == Others::ComeFirst).await {
                     Ok(()) => tracing::info!(reader, "the card was reset, and wants its PIN again"),
                     // It was pulled, or another program has it for itself and keeps it.
                     Err(error) => tracing::info!(reader, "the card may still be unlocked: {error}"),
@@ -188,14 +187,17 @@ impl Module {
         true
     }
 
-    /// Asks `pcscd` whether somebody has a card for itself, because a token does not show.
-    pub(super) async fn look_for_holder(&self) {
-        if let Some(service) = self.pool.service()
-            && let Ok(readers) = readers::all(service).await
-        {
+    /// The readers as `pcscd` shows them now; `None` where it cannot be asked, or the module does not speak to it.
+    pub(super) async fn readers(&self) -> Option<Vec<Reader>> {
+        readers::all(self.pool.service()?).await.ok()
+    }
+
+    /// Finds out whether somebody has a card for itself, because a token does not show.
+    pub(super) async fn look_for_holder(&self, readers: &[Reader]) {
+        if let Some(service) = self.pool.service() {
             // Another one than before may have the same reader.
             self.rest.lock().holder = None;
-            self.note_holder(service, &readers).await;
+            self.note_holder(service, readers).await;
         }
     }
 
@@ -206,7 +208,9 @@ impl Module {
 
     /// Why no token shows, if it is because another program has a card for itself.
     pub async fn held(&self) -> Option<TokenError> {
-        self.look_for_holder().await;
+        if let Some(readers) = self.readers().await {
+            self.look_for_holder(&readers).await;
+        }
         let holder = self.rest.lock().holder.clone()?;
         Some(TokenError::Held { reader: holder.reader, programs: holder.programs })
     }
