@@ -18,12 +18,12 @@ pub enum Answer<'a> {
     No,
     /// Closes the dialog.
     Cancel,
-    /// Leaves the dialog open for ever.
+    /// Leaves the dialog open: for ever, or until [`Pinentry::decides`](crate::Pinentry::decides).
     Hang,
 }
 
 impl Answer<'_> {
-    fn as_line(self) -> String {
+    pub(crate) fn as_line(self) -> String {
         match self {
             Self::Type(text) => format!("type {text}\n"),
             Self::Ok => "ok\n".into(),

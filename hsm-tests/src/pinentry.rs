@@ -1,11 +1,13 @@
 //! A pinentry that a script answers.
 
+use std::fs;
 use std::path::PathBuf;
 
 use crate::answers::{self, Answer};
 use crate::home::Home;
 use crate::processes::{Pid, is_alive};
 use crate::run::text;
+use crate::wait::{SOON, until_some};
 
 /// A program for `[prompt] pinentry` that writes down every command and takes its answers from a list.
 ///
@@ -25,6 +27,17 @@ impl Pinentry {
     /// Appends further answers.
     pub fn answers(&self, answers: &[Answer<'_>]) {
         answers::add(&self.home, "pinentry", answers);
+    }
+
+    /// Answers the dialog that [`Answer::Hang`] left open.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn decides(&self, answer: Answer<'_>) {
+        let open = || self.log().into_iter().rfind(|(pid, _)| is_alive(*pid)).map(|(pid, _)| pid.as_raw_nonzero());
+        let pipe = || self.home.path(format!("pinentry/hang.{}", open()?)).canonicalize().ok();
+        let pipe = until_some(SOON, pipe).expect("an open dialog");
+        fs::write(pipe, answer.as_line()).expect("answer a dialog");
     }
 
     /// The program.

@@ -20,6 +20,11 @@ next_answer() {
 # dialog confirm|other
 dialog() {
     answer=$(next_answer)
+    if [ "$answer" = hang ]; then
+        # Opening a pipe waits until somebody writes to it, or until this process is killed.
+        mkfifo "$here/hang.$$"
+        read -r answer <"$here/hang.$$"
+    fi
     case $answer in
     "type "*) say "D $(printf '%s' "${answer#type }" | sed 's/%/%25/g')" && say OK ;;
     ok)
@@ -30,11 +35,6 @@ dialog() {
     slip) say OK ;;
     no) say "ERR 83886194 Not confirmed <Pinentry>" ;;
     cancel) say "ERR 83886179 Operation cancelled <Pinentry>" ;;
-    hang)
-        # Opening a pipe that nobody writes to waits until this process is killed.
-        mkfifo "$here/hang.$$"
-        read -r _ <"$here/hang.$$"
-        ;;
     esac
 }
 

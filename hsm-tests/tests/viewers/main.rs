@@ -163,29 +163,36 @@ fn the_first_answer_counts_and_takes_the_question_from_everywhere_else() {
         return;
     }
     let home = Home::new();
-    let pinentry = Pinentry::new(&home, &[Answer::Hang, Answer::Hang, Answer::Ok, Answer::No]);
+    let pinentry = Pinentry::new(&home, &[Answer::Hang; 4]);
     let agent = Agent::with(&home).as_stock().pinentry(&pinentry).start();
     let key = careful_key(&home, &agent);
     let (one, other) = (viewer(&home, &agent, "one"), viewer(&home, &agent, "other"));
-    for (at, (words, allowed)) in [("yes", true), ("no", false)].into_iter().enumerate() {
-        let mut asking = asking(&agent, &key, words);
+    // Everybody sees the question before it is answered.
+    let shown_everywhere = |count: usize| {
         for pane in [&one, &other] {
-            assert!(until(SOON, || pane.screen().matches(READY).count() == at + 1), "{}", pane.screen());
+            assert!(until(SOON, || pane.screen().matches(READY).count() == count), "{}", pane.screen());
         }
-        assert!(until(SOON, || pinentry.confirms_asked() == at + 1 && pinentry.is_open()));
+        assert!(until(SOON, || pinentry.confirms_asked() == count && pinentry.is_open()));
+    };
+    let withdrawn = |pane: &Pane, count: usize| {
+        let words = || pane.screen().matches("answered elsewhere or withdrawn").count();
+        assert!(until(SOON, || words() == count), "{}", pane.screen());
+    };
+    for (count, (words, allowed)) in (1..).zip([("yes", true), ("no", false)]) {
+        let mut asking = asking(&agent, &key, words);
+        shown_everywhere(count);
         one.types(&[words, "Enter"]);
         assert_eq!(asking.ends(SOON).success(), allowed, "{words}\n{}", agent.log());
         assert!(until(SOON, || !pinentry.is_open()), "the dialog outlives the answer");
-        let withdrawn = || other.screen().matches("answered elsewhere or withdrawn").count() == at + 1;
-        assert!(until(SOON, withdrawn), "{}", other.screen());
+        withdrawn(&other, count);
     }
-    for allowed in [true, false] {
+    for (count, (answer, allowed)) in (1..).zip([(Answer::Ok, true), (Answer::No, false)]) {
         let mut asking = asking(&agent, &key, "by-pinentry");
-        let shown = one.screen().matches("withdrawn").count();
+        shown_everywhere(2 + count);
+        pinentry.decides(answer);
         assert_eq!(asking.ends(SOON).success(), allowed);
-        for pane in [&one, &other] {
-            assert!(until(SOON, || pane.screen().matches("withdrawn").count() > shown), "{}", pane.screen());
-        }
+        withdrawn(&one, count);
+        withdrawn(&other, 2 + count);
     }
 }
 

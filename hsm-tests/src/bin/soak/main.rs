@@ -17,7 +17,7 @@ mod size;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use hsm_tests::{Agent, FaultyToken, Home, Key, KeyFile, Module, Sshd, Token, agent_binary, until};
+use hsm_tests::{Agent, FaultyToken, Home, Key, KeyFile, Module, SOON, Sshd, Token, agent_binary, until};
 
 use load::{Load, Place};
 use size::Size;
@@ -70,6 +70,10 @@ fn soak(time: Duration) -> Result<(), String> {
         .start();
     agent.ssh_add([login.path()]).run().succeeds();
     agent.ssh_add(["-c".as_ref(), confirmed.path().as_os_str()]).run().succeeds();
+    // A token that failed at the first look would be absent for longer than its fault.
+    if !until(SOON, || agent.listed().len() == 4) {
+        return Err(format!("not all keys are offered: {:?}\n{}", agent.listed(), home.logs()));
+    }
     println!("agent: {}", agent_binary().display());
 
     let place = Place {
