@@ -222,8 +222,14 @@ fn a_pin_is_typed_unseen_and_never_reaches_the_shell() {
     let script = "exec bash --norc --noprofile";
     let pane =
         Pane::with(&home, "viewer", script, |task| task.env("SSH_AUTH_SOCK", agent.socket()).env("PS1", "shell> "));
+    // Only what is new is to be found on the screen.
+    let on_a_clear_screen = |command: &str| {
+        pane.types(&["clear", "Enter"]);
+        assert!(until(SOON, || pane.screen().trim() == "shell>"), "{}", pane.screen());
+        pane.types(&[command, "Enter"]);
+    };
     let prompts = || {
-        pane.types(&["clear; hardkey prompts", "Enter"]);
+        on_a_clear_screen("hardkey prompts");
         pane.shows("Ctrl-C leaves.");
     };
     pane.shows("shell>");
@@ -249,7 +255,7 @@ fn a_pin_is_typed_unseen_and_never_reaches_the_shell() {
     pane.shows("Stopped");
     pane.types(&["echo visible", "Enter"]);
     pane.shows("\nvisible\n");
-    pane.types(&["clear; fg", "Enter"]);
+    on_a_clear_screen("fg");
     pane.shows("PIN:");
     pane.types(&[token.pin(), "Enter"]);
     assert!(asking.ends(SOON).success(), "{}\n{}", pane.screen(), agent.log());
