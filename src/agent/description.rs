@@ -59,7 +59,7 @@ impl<'a> Description<'a> {
         let interests = policy.interests();
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         if interests.hosts {
-            let route = connection.route(question, judgement).await;
+            let route = Box::pin(connection.route(question, judgement)).await;
             description.hosts = route.target.as_ref().map(names).unwrap_or_default();
             description.via = route.hops.first().map(names).unwrap_or_default();
         }

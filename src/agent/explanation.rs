@@ -104,7 +104,7 @@ async fn connection(agent: &Agent, view: View, latest: Option<&Judged>) -> Told 
 fn before(latest: &Judged) -> Told {
     Told {
         pid: latest.pid,
-        command: latest.command.clone(),
+        command: latest.command.to_string(),
         label: latest.label.as_deref().map(|label| text::excerpt(label.as_bytes())),
         request: words(&latest.request),
         consequence: latest.consequence.as_ref().map(|steps| text::escape(steps.as_bytes())),

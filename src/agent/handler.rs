@@ -104,13 +104,14 @@ impl<'a> Handler<'a> {
         }
     }
 
+    /// What is rare is boxed: each request needs room for whatever it might become.
     async fn serve(&mut self, request: Request<'_>, account: &mut Account) -> Result<Reply, Refused> {
         if self.agent.lock().is_locked() {
-            return self.serve_locked(request, account).await;
+            return Box::pin(self.serve_locked(request, account)).await;
         }
         //= RFC 9987 section 3: MAY additionally refuse some operations in particular contexts
         if is_management(&request) {
-            self.judge_management(account).await?;
+            Box::pin(self.judge_management(account)).await?;
         }
         account.ready().await?;
         match request {
@@ -119,7 +120,7 @@ impl<'a> Handler<'a> {
             Request::Sign(sign) => {
                 self.sign(sign, account).await.map(|signature| Reply::Own(reply::signature(&signature)))
             }
-            Request::Add(add) => self.add(add),
+            Request::Add(add) => self.add(*add),
             Request::Remove { key } => self.remove(key),
             Request::RemoveAll => {
                 //= RFC 9987 section 5.4: an agent SHOULD delete all keys that it is holding and reply with
@@ -127,7 +128,7 @@ impl<'a> Handler<'a> {
                 self.agent.remove_all();
                 Ok(SUCCESS)
             }
-            Request::AddProvider(add) => self.add_provider(add, account).await,
+            Request::AddProvider(add) => Box::pin(self.add_provider(*add, account)).await,
             //= RFC 9987 section 5.4: An agent MUST reply with SSH_AGENT_SUCCESS if the keys were deleted or
             //= SSH_AGENT_FAILURE if none were found.
             Request::RemoveProvider { provider } => match self.agent.providers.remove(provider) {
@@ -138,7 +139,7 @@ impl<'a> Handler<'a> {
             Request::Query => Ok(Reply::Own(reply::query())),
             Request::Inventory => Ok(self.inventory().await),
             Request::Approvals(revoke) => Ok(self.approvals(revoke)),
-            Request::Explain => Ok(self.explain().await),
+            Request::Explain => Ok(Box::pin(self.explain()).await),
             Request::Prompts(prompts) => Ok(self.prompts(prompts).await),
             Request::Release => Ok(self.release()),
             Request::TokensChanged => Ok(self.tokens_changed().await),
@@ -186,7 +187,7 @@ impl<'a> Handler<'a> {
         let is_forwarded = self.origin.is_forwarded();
         let errand = Errand { asker: self.origin.peer().id(), ..Errand::default() };
         // Looked for only where something hangs on it.
-        let can_ask = !is_forwarded || self.agent.consent.can_ask(&errand).await;
+        let can_ask = !is_forwarded || Box::pin(self.agent.consent.can_ask(&errand)).await;
         let shows_all = policy::decide_list(preset, is_forwarded, can_ask);
         let policy = self.agent.policies.current().policy;
         let at = match binds.list().last() {

@@ -51,7 +51,7 @@ impl Handler<'_> {
         let mut errand = Errand { purpose, asker: self.origin.peer().id(), sake, ..Errand::default() };
         let InForce { policy, generation } = self.agent.policies.current();
         let request = Asking { identity: &identity, payload: &payload, data: sign.data, generation };
-        self.consent(&policy, &request, &mut errand, account).await?;
+        Box::pin(self.consent(&policy, &request, &mut errand, account)).await?;
         let wanted = Wanted { flags: sign.flags, sha1: policy.preset() == Preset::Openssh };
         let signature = identity.signer.sign(sign.data, wanted, &errand).await?;
         // A dialog, a PIN or a touch takes time, in which the user may have locked the agent or taken the key away.
@@ -100,7 +100,8 @@ impl Handler<'_> {
                 errand.sake = Sake::Unknown;
             }
         }
-        let description = Description::of(policy, &self.origin, identity, &question, judgement.as_ref(), payload).await;
+        let description =
+            Description::of(policy, &self.origin, identity, &question, judgement.as_deref(), payload).await;
         let verdict = policy.decide(&description.asked(), limits);
         let reason = verdict.because();
         account.rule(&reason.cited());
@@ -114,13 +115,14 @@ impl Handler<'_> {
         self.agent.rates().serve(&verdict, description.asked().key.fingerprint, clock::now())?;
         if demanded.contains(Requirements::CONFIRM) {
             self.origin.followed("consent needed");
-            let confirmed = self.confirm(request, judgement.as_ref(), verdict.remember, errand, account).await;
-            let fact = judgement.as_ref().map_or("", |judgement| judgement.reason.as_str());
+            let confirmed =
+                Box::pin(self.confirm(request, judgement.as_deref(), verdict.remember, errand, account)).await;
+            let fact = judgement.as_ref().map_or("", |judgement| &*judgement.reason);
             confirmed.map_err(|refusal| Refused(format!("{refusal} (asked because: {}: {fact})", reason.cited())))?;
         } else if demanded.contains(Requirements::NOTIFY) {
             self.agent
                 .consent
-                .notify(&question::notice(judgement.as_ref(), &errand.purpose, &identity.comment), errand);
+                .notify(&question::notice(judgement.as_deref(), &errand.purpose, &identity.comment), errand);
         }
         Ok(())
     }
@@ -132,7 +134,7 @@ impl Handler<'_> {
             Some(identity) => Some(identity),
             None => {
                 self.agent.look_around();
-                self.agent.providers.look_for(known).await
+                Box::pin(self.agent.providers.look_for(known)).await
             }
         }
     }

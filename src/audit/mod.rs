@@ -155,7 +155,16 @@ pub fn default_path() -> Option<PathBuf> {
 fn timestamp(time: SystemTime) -> String {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     match der::DateTime::from_unix_duration(Duration::from_secs(since.as_secs())) {
-        Ok(seconds) => format!("{}.{:03}Z", seconds.to_string().trim_end_matches('Z'), since.subsec_millis()),
+        Ok(at) => format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            at.year(),
+            at.month(),
+            at.day(),
+            at.hour(),
+            at.minutes(),
+            at.seconds(),
+            since.subsec_millis()
+        ),
         // Beyond the year 9999.
         Err(_) => "9999-12-31T23:59:59.999Z".to_owned(),
     }

@@ -93,7 +93,7 @@ fn told(supposed: &Supposed, supposition: &Supposition, key: Option<&Entry>, pol
         line("key", format!("{} {}", key.comment, key.fingerprint));
     }
     line("class", supposition.judgement.origin.to_string());
-    line("because", supposition.judgement.reason.clone());
+    line("because", supposition.judgement.reason.to_string());
     line("then", consequence(supposed, supposition, key, policy));
     lines.push(String::new());
     lines.push("The ten rules of a local login:".to_owned());

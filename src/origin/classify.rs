@@ -6,6 +6,7 @@ use super::evidence::{Evidence, Need, PayloadFact, Request};
 use super::known_hosts::Answer;
 use super::rules::{Finding, Outcome, Rule};
 use super::trust::Role;
+use super::words::Words;
 
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +42,7 @@ pub struct Judgement {
     /// The class.
     pub origin: Origin,
     /// Why, in one sentence fit to be shown.
-    pub reason: String,
+    pub reason: Words,
     /// Each rule of a local login, in order.
     pub findings: Vec<Finding>,
     /// Whether the first hop of a forwarded request is a fact: the session of the first bind is one that a local `ssh` opened.
@@ -93,7 +94,7 @@ pub fn classify(evidence: &Evidence<'_>) -> Judgement {
         local(evidence)
     };
     let reason = match evidence.label {
-        Some(label) => format!("{reason} (socket {label:?})"),
+        Some(label) => format!("{reason} (socket {label:?})").into(),
         None => reason,
     };
     let findings = Rule::ALL.map(|rule| rule.find(evidence)).to_vec();
@@ -137,8 +138,8 @@ pub fn destination<'a>(evidence: &'a Evidence<'_>, origin: Origin) -> Destinatio
     }
 }
 
-fn forwarded(evidence: &Evidence<'_>, first_hop_proved: bool) -> (Origin, String) {
-    let unverified = |reason: String| (Origin::ForwardedUnverified, reason);
+fn forwarded(evidence: &Evidence<'_>, first_hop_proved: bool) -> (Origin, Words) {
+    let unverified = |reason: Words| (Origin::ForwardedUnverified, reason);
     if let Some(fault) = hop_fault(evidence) {
         return unverified(fault);
     }
@@ -165,19 +166,19 @@ fn forwarded(evidence: &Evidence<'_>, first_hop_proved: bool) -> (Origin, String
 }
 
 /// What keeps the first hop from being proved, whatever else is found out.
-fn hop_fault(evidence: &Evidence<'_>) -> Option<String> {
+fn hop_fault(evidence: &Evidence<'_>) -> Option<Words> {
     if let Some(fault) = evidence.binds.taint_reason() {
-        return Some(format!("not to be believed: {fault}"));
+        return Some(format!("not to be believed: {fault}").into());
     }
     let program = Rule::D1.find(evidence);
     if program.outcome != Outcome::Pass {
-        return Some(format!("forwarded, and not by a trusted ssh: {}", program.reason));
+        return Some(format!("forwarded, and not by a trusted ssh: {}", program.reason).into());
     }
     match &evidence.standing {
-        Err(unknown) => return Some(format!("forwarded, and {unknown}")),
+        Err(unknown) => return Some(format!("forwarded, and {unknown}").into()),
         Ok(standing) => {
             if let Some(fault) = standing.taint {
-                return Some(format!("forwarded: on another connection of the process {fault}"));
+                return Some(format!("forwarded: on another connection of the process {fault}").into());
             }
         }
     }
@@ -217,8 +218,8 @@ fn contradiction(evidence: &Evidence<'_>) -> Option<&'static str> {
     }
 }
 
-fn local(evidence: &Evidence<'_>) -> (Origin, String) {
-    let may_be_elsewhere = |reason: &str| (Origin::Unknown, format!("may come from elsewhere: {reason}"));
+fn local(evidence: &Evidence<'_>) -> (Origin, Words) {
+    let may_be_elsewhere = |reason: &str| (Origin::Unknown, format!("may come from elsewhere: {reason}").into());
     let role = match &evidence.program {
         Ok(program) => program.role,
         Err(unknown) => return may_be_elsewhere(unknown.reason()),
@@ -248,7 +249,7 @@ fn local(evidence: &Evidence<'_>) -> (Origin, String) {
 }
 
 /// Why a login is not certain to be local: the first rule that fails, else the first for which there is no evidence.
-fn unproved(evidence: &Evidence<'_>) -> Option<String> {
+fn unproved(evidence: &Evidence<'_>) -> Option<Words> {
     let findings = Rule::ALL.map(|rule| rule.find(evidence));
     let first = |outcome| findings.iter().find(|finding| finding.outcome == outcome);
     let worst = first(Outcome::Fail).or_else(|| first(Outcome::NotReached));

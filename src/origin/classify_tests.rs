@@ -63,7 +63,7 @@ fn each_rule_alone_is_enough_to_say_no() {
         let failed: Vec<_> = judgement.findings.iter().filter(failed).collect();
         assert_eq!(failed.iter().map(|found| found.rule).collect::<Vec<_>>(), [rule]);
         assert_eq!(judgement.origin, Elsewhere);
-        assert!(judgement.reason.contains(&failed[0].reason), "{}", judgement.reason);
+        assert!(judgement.reason.contains(&*failed[0].reason), "{}", judgement.reason);
     }
 }
 

@@ -110,7 +110,7 @@ impl Assessor {
     /// A look at a connection from outside: to be explained, not to be served.
     #[must_use]
     pub fn look(self: &Arc<Self>, view: View) -> Connection {
-        let View { listener, peer, place, binds, since: _ } = view;
+        let View { listener, peer, place, binds, .. } = view;
         self.connection(listener, peer, place, binds, None)
     }
 
@@ -321,7 +321,7 @@ impl Connection {
         outcome
     }
 
-    fn remember(&mut self, request: &Request, judgement: &Judgement) {
+    fn remember(&mut self, request: &Request, judgement: &Arc<Judgement>) {
         let Some(number) = self.number else { return };
         self.has_open_judgement = *request != Request::List;
         self.assessor.live.found(number, request, judgement);

@@ -103,8 +103,8 @@ fn assessor() -> (Arc<Assessor>, Arc<Listener>) {
 
 async fn found(connection: &mut Connection, rule: Rule) -> Finding {
     let judgement = connection.explain(&Request::List).await;
-    let finding = judgement.findings.into_iter().find(|finding| finding.rule == rule);
-    finding.expect("every rule has a finding")
+    let finding = judgement.findings.iter().find(|finding| finding.rule == rule);
+    finding.cloned().expect("every rule has a finding")
 }
 
 fn claim(is_forwarding: bool) -> BindClaim<'static> {

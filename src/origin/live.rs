@@ -39,6 +39,8 @@ pub struct View {
     pub(super) binds: Binds,
     /// When it was accepted, on [`crate::clock`].
     pub since: Duration,
+    /// What [`Self::command`] has found.
+    command: Option<Arc<str>>,
 }
 
 /// A judgement that was made, and what followed.
@@ -49,7 +51,7 @@ pub struct Judged {
     /// The process at the other end, where it is known.
     pub pid: Option<i32>,
     /// Its command line, safe to show; empty when it is not known.
-    pub command: String,
+    pub command: Arc<str>,
     /// What the user calls the socket at which it arrived; none for the agent's own.
     pub label: Option<Arc<str>>,
     /// When, on [`crate::clock`].
@@ -57,9 +59,21 @@ pub struct Judged {
     /// What was asked.
     pub request: Request,
     /// What was found.
-    pub judgement: Judgement,
+    pub judgement: Arc<Judgement>,
     /// What followed, in words fit to be shown; none as long as it is open, or when nothing is said of it.
     pub consequence: Option<String>,
+}
+
+impl View {
+    /// The command line of the process at the other end, safe to show; empty when it is not known.
+    fn command(&mut self) -> Arc<str> {
+        let peer = &self.peer;
+        let find = || {
+            let arguments = peer.process.as_ref().ok().and_then(|process| process.arguments.as_ref().ok());
+            arguments.map(|arguments| command_line(arguments)).unwrap_or_default().into()
+        };
+        Arc::clone(self.command.get_or_insert_with(find))
+    }
 }
 
 impl Live {
@@ -79,7 +93,7 @@ impl Live {
         let mut state = self.lock();
         state.accepted += 1;
         let (listener, peer, place) = (Arc::clone(listener), Arc::clone(peer), place.clone());
-        let view = View { listener, peer, place, binds: Binds::default(), since: clock::now() };
+        let view = View { listener, peer, place, binds: Binds::default(), since: clock::now(), command: None };
         let number = state.accepted;
         state.connections.insert(number, view);
         number
@@ -91,19 +105,17 @@ impl Live {
         }
     }
 
-    pub(super) fn found(&self, connection: u64, request: &Request, judgement: &Judgement) {
+    pub(super) fn found(&self, connection: u64, request: &Request, judgement: &Arc<Judgement>) {
         let mut state = self.lock();
-        let Some(View { peer, listener, .. }) = state.connections.get(&connection) else { return };
-        let process = peer.process.as_ref().ok();
-        let arguments = process.and_then(|process| process.arguments.as_ref().ok());
+        let Some(view) = state.connections.get_mut(&connection) else { return };
         let judged = Judged {
             connection,
-            pid: process.map(|process| process.id.pid),
-            command: arguments.map(|arguments| command_line(arguments)).unwrap_or_default(),
-            label: listener.label.clone(),
+            pid: view.peer.process.as_ref().ok().map(|process| process.id.pid),
+            command: view.command(),
+            label: view.listener.label.clone(),
             at: clock::now(),
             request: request.clone(),
-            judgement: judgement.clone(),
+            judgement: Arc::clone(judgement),
             consequence: None,
         };
         if state.judged.len() >= MOST_JUDGED {

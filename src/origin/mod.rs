@@ -32,20 +32,23 @@ pub mod setup;
 pub mod ssh_argv;
 pub mod supposed;
 pub mod trust;
+pub mod words;
 
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod testing_world;
 
+use words::Words;
+
 /// A fact that could not be found out, and why. Never an error: the judgement goes on without the fact.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Unknown(String);
+pub struct Unknown(Words);
 
 impl Unknown {
     /// A fact that is missing for this reason: lower case, without a full stop, without text that came from outside unescaped.
-    pub fn new(reason: impl Into<String>) -> Self {
+    pub fn new(reason: impl Into<Words>) -> Self {
         Self(reason.into())
     }
 
@@ -53,5 +56,11 @@ impl Unknown {
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<Unknown> for Words {
+    fn from(unknown: Unknown) -> Self {
+        unknown.0
     }
 }

@@ -10,6 +10,7 @@ use super::Unknown;
 use super::evidence::{Evidence, PayloadFact, Request, Setup};
 use super::known_hosts::Answer;
 use super::trust::{OLDEST_SSH, Role};
+use super::words::Words;
 
 /// An `ssh` older than this is past its login.
 pub const LONGEST_LOGIN: Duration = Duration::from_secs(120);
@@ -58,7 +59,7 @@ pub struct Finding {
     /// How it came out.
     pub outcome: Outcome,
     /// Why, in words fit to be shown.
-    pub reason: String,
+    pub reason: Words,
 }
 
 impl Rule {
@@ -84,7 +85,7 @@ impl Rule {
         let (outcome, reason) = match looked {
             Some(Ok(reason)) => (Outcome::Pass, reason),
             Some(Err(reason)) => (Outcome::Fail, reason),
-            None => (Outcome::NotReached, "not looked at".to_owned()),
+            None => (Outcome::NotReached, "not looked at".into()),
         };
         Finding { rule: self, outcome, reason }
     }
@@ -108,14 +109,14 @@ impl fmt::Display for Finding {
 }
 
 /// Why a rule holds, or why it does not.
-type Looked = Result<String, String>;
+type Looked = Result<Words, Words>;
 
 fn program(evidence: &Evidence<'_>) -> Looked {
-    let program = evidence.program.as_ref().map_err(|unknown| unknown.to_string())?;
+    let program = evidence.program.as_ref().map_err(Clone::clone)?;
     match (program.role, program.version) {
-        (Role::Ssh, Some(version)) if version >= OLDEST_SSH => Ok(format!("a trusted ssh, OpenSSH {version}")),
+        (Role::Ssh, Some(version)) if version >= OLDEST_SSH => Ok(format!("a trusted ssh, OpenSSH {version}").into()),
         (Role::Ssh, Some(version)) => {
-            Err(format!("OpenSSH {version} does not announce its sessions; {OLDEST_SSH} and newer do"))
+            Err(format!("OpenSSH {version} does not announce its sessions; {OLDEST_SSH} and newer do").into())
         }
         (Role::Ssh, None) => Err("the version of ssh is not known".into()),
         (Role::Signer | Role::Manager | Role::Server, _) => Err("a trusted tool, but not ssh".into()),
@@ -123,9 +124,9 @@ fn program(evidence: &Evidence<'_>) -> Looked {
 }
 
 fn first_connection(evidence: &Evidence<'_>) -> Looked {
-    let standing = evidence.standing.as_ref().map_err(|unknown| unknown.to_string())?;
+    let standing = evidence.standing.as_ref().map_err(Clone::clone)?;
     if let Some(fault) = standing.taint {
-        return Err(format!("a connection of this process has misbehaved: {fault}"));
+        return Err(format!("a connection of this process has misbehaved: {fault}").into());
     }
     let bound = evidence.binds.list().last().map(|bind| bind.session_id());
     match standing.ordinal {
@@ -135,7 +136,8 @@ fn first_connection(evidence: &Evidence<'_>) -> Looked {
             Ok("bound to the same session as the first connection of this process".into())
         }
         Some(ordinal) => {
-            Err(format!("connection {ordinal} of this process: only the first is its own, the others may be relayed"))
+            Err(format!("connection {ordinal} of this process: only the first is its own, the others may be relayed")
+                .into())
         }
         None => Err("too many processes at once to follow this one".into()),
     }
@@ -147,7 +149,7 @@ fn own_agent(setup: &Setup) -> Looked {
         Ok(false) => {
             Err("this ssh does not ask this socket for its own login, so the request is somebody else's".into())
         }
-        Err(unknown) => Err(unknown.to_string()),
+        Err(unknown) => Err(unknown.clone().into()),
     }
 }
 
@@ -155,7 +157,7 @@ fn own_agent(setup: &Setup) -> Looked {
 fn phase(evidence: &Evidence<'_>) -> Option<Looked> {
     let phase = match evidence.phase.as_ref()? {
         Ok(phase) => phase,
-        Err(unknown) => return Some(Err(unknown.to_string())),
+        Err(unknown) => return Some(Err(unknown.clone().into())),
     };
     if phase.forked {
         return Some(Err("a fork of an ssh that has logged in already".into()));
@@ -164,16 +166,18 @@ fn phase(evidence: &Evidence<'_>) -> Option<Looked> {
         return Some(Err("it holds a listening socket, so it is a multiplexing master or forwards one".into()));
     }
     if phase.age > LONGEST_LOGIN {
-        return Some(Err(format!("it has been running for {} s, longer than a login takes", phase.age.as_secs())));
+        return Some(Err(
+            format!("it has been running for {} s, longer than a login takes", phase.age.as_secs()).into()
+        ));
     }
     with_setup(evidence, |setup| match phase.detached && setup.backgrounds {
         true => Err("it runs in the background, as its configuration has it do after its login".into()),
-        false => Ok(format!("it has been running for {} s and listens nowhere", phase.age.as_secs())),
+        false => Ok(format!("it has been running for {} s and listens nowhere", phase.age.as_secs()).into()),
     })
 }
 
 fn known_from_start(evidence: &Evidence<'_>) -> Looked {
-    let standing = evidence.standing.as_ref().map_err(|unknown| unknown.to_string())?;
+    let standing = evidence.standing.as_ref().map_err(Clone::clone)?;
     match standing.predates_agent {
         true => Err("it is older than this agent, which is not the first of this session".into()),
         false => Ok("nothing it did can have been missed".into()),
@@ -182,7 +186,7 @@ fn known_from_start(evidence: &Evidence<'_>) -> Looked {
 
 fn bind_fits_payload(evidence: &Evidence<'_>) -> Looked {
     if let Some(fault) = evidence.binds.taint_reason() {
-        return Err(fault.to_string());
+        return Err(fault.to_string().into());
     }
     let [bind] = evidence.binds.list() else {
         return Err(match evidence.binds.list().is_empty() {
@@ -215,11 +219,13 @@ fn bind_fits_payload(evidence: &Evidence<'_>) -> Looked {
 fn destination(pin: &Result<Answer, Unknown>) -> Looked {
     match pin {
         Ok(Answer::Known(place)) => {
-            Ok(format!("the host key is the destination's ({:?} line {})", place.file, place.line))
+            Ok(format!("the host key is the destination's ({:?} line {})", place.file, place.line).into())
         }
-        Ok(Answer::Revoked(place)) => Err(format!("the host key is revoked ({:?} line {})", place.file, place.line)),
+        Ok(Answer::Revoked(place)) => {
+            Err(format!("the host key is revoked ({:?} line {})", place.file, place.line).into())
+        }
         Ok(Answer::Unknown) => Err("the host key is not known for this ssh's destination".into()),
-        Err(unknown) => Err(unknown.to_string()),
+        Err(unknown) => Err(unknown.clone().into()),
     }
 }
 
@@ -227,8 +233,10 @@ fn user(request: &Request, setup: &Setup) -> Looked {
     match request {
         Request::Sign(PayloadFact::BoundLogin { user, .. } | PayloadFact::Login { user, .. }) => {
             match *user == setup.user {
-                true => Ok(format!("logs in as {user:?}, as this ssh was told to")),
-                false => Err(format!("logs in as {user:?}, but this ssh was told to log in as {:?}", setup.user)),
+                true => Ok(format!("logs in as {user:?}, as this ssh was told to").into()),
+                false => {
+                    Err(format!("logs in as {user:?}, but this ssh was told to log in as {:?}", setup.user).into())
+                }
             }
         }
         Request::Sign(_) => Err("what is to be signed names no user to log in as".into()),
@@ -238,7 +246,7 @@ fn user(request: &Request, setup: &Setup) -> Looked {
 
 fn relay(setup: &Setup) -> Looked {
     match &setup.relays {
-        Some(what) => Err(format!("this ssh {what}")),
+        Some(what) => Err(format!("this ssh {what}").into()),
         None => Ok("this ssh forwards no agent's socket".into()),
     }
 }
@@ -252,13 +260,13 @@ fn gssapi(setup: &Setup) -> Looked {
         Ok(true) => {
             Err("this ssh forwards the agent and may use a key exchange by GSSAPI, which does not announce it".into())
         }
-        Err(unknown) => Err(unknown.to_string()),
+        Err(unknown) => Err(unknown.clone().into()),
     }
 }
 
 fn with_setup(evidence: &Evidence<'_>, look: impl FnOnce(&Setup) -> Looked) -> Option<Looked> {
     Some(match evidence.setup.as_ref()? {
         Ok(setup) => look(setup),
-        Err(unknown) => Err(unknown.to_string()),
+        Err(unknown) => Err(unknown.clone().into()),
     })
 }

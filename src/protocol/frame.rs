@@ -3,7 +3,9 @@
 //! The buffer hands out one frame at a time, so no frame can read into the next, and refuses an announced length above its limit
 //! before a single octet of it is stored. What it held is overwritten when it is dropped or grows: frames carry private keys and PINs.
 
-use zeroize::Zeroizing;
+use std::cell::Cell;
+
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// The longest message an agent accepts, in octets without the length field; OpenSSH's limit too.
 pub const MAX_MESSAGE: usize = 256 * 1024;
@@ -23,19 +25,26 @@ pub struct TooLong {
     pub limit: usize,
 }
 
+thread_local! {
+    /// A buffer of [`FIRST_READ`] zeros that was given back: almost every message needs such a one, and for a moment only.
+    static SPARE: Cell<Option<Vec<u8>>> = const { Cell::new(None) };
+}
+
 /// Collects octets from a stream and yields whole messages.
 #[derive(Debug)]
 pub struct FrameBuffer {
     octets: Zeroizing<Vec<u8>>,
     consumed: usize,
     filled: usize,
+    /// Behind this there has been nothing but zeros.
+    touched: usize,
     limit: usize,
 }
 
 impl FrameBuffer {
     /// An empty buffer for messages of at most `limit` octets. Allocates nothing yet, so that an idle connection costs nothing.
     pub fn new(limit: usize) -> Self {
-        Self { octets: Zeroizing::new(Vec::new()), consumed: 0, filled: 0, limit }
+        Self { octets: Zeroizing::new(Vec::new()), consumed: 0, filled: 0, touched: 0, limit }
     }
 
     /// Room for the next read from the stream; never empty. Tell how much of it was used with [`Self::filled`].
@@ -46,10 +55,11 @@ impl FrameBuffer {
         let wanted = whole.min(FIRST_READ.max(GROWTH * pending)).max(pending + 1);
         if self.octets.len() < wanted {
             // A plain `resize` may move the octets and leave the old ones behind.
-            let mut larger = Zeroizing::new(vec![0; wanted.max(FIRST_READ)]);
+            let spare = if wanted <= FIRST_READ { SPARE.take() } else { None };
+            let mut larger = Zeroizing::new(spare.unwrap_or_else(|| vec![0; wanted.max(FIRST_READ)]));
             larger[..pending].copy_from_slice(&self.octets[self.consumed..self.filled]);
             self.octets = larger;
-            (self.consumed, self.filled) = (0, pending);
+            (self.consumed, self.filled, self.touched) = (0, pending, pending);
         } else if self.octets.len() - self.consumed < wanted {
             self.octets.copy_within(self.consumed..self.filled, 0);
             (self.consumed, self.filled) = (0, pending);
@@ -60,6 +70,7 @@ impl FrameBuffer {
     /// Notes that the stream put `count` octets into [`Self::space`].
     pub fn filled(&mut self, count: usize) {
         self.filled = (self.filled + count).min(self.octets.len());
+        self.touched = self.touched.max(self.filled);
     }
 
     /// Takes the next whole message out of the buffer, without its length field.
@@ -87,8 +98,13 @@ impl FrameBuffer {
     /// Gives the memory back once nothing is pending, so that ten thousand idle connections stay cheap.
     pub fn release_if_idle(&mut self) {
         if self.is_empty() {
-            self.octets = Zeroizing::new(Vec::new());
-            (self.consumed, self.filled) = (0, 0);
+            if self.octets.len() == FIRST_READ {
+                self.octets[..self.touched].zeroize();
+                SPARE.set(Some(std::mem::take(&mut *self.octets)));
+            } else {
+                self.octets = Zeroizing::new(Vec::new());
+            }
+            (self.consumed, self.filled, self.touched) = (0, 0, 0);
         }
     }
 
@@ -163,5 +179,17 @@ mod tests {
         feed(&mut buffer, &message(b"x"), 4096);
         buffer.release_if_idle();
         assert_eq!(buffer.octets.capacity(), 0);
+    }
+    #[test]
+    fn a_buffer_that_another_connection_gets_holds_nothing_of_the_first() {
+        let mut first = FrameBuffer::new(MAX_MESSAGE);
+        // The second message moves to the front when there is no room behind it.
+        feed(&mut first, &[message(&[7; 3000]), message(&[8; 2000])].concat(), 4096);
+        let place = first.octets.as_ptr();
+        first.release_if_idle();
+        let mut second = FrameBuffer::new(MAX_MESSAGE);
+        let space = second.space();
+        assert!(space.iter().all(|octet| *octet == 0));
+        assert_eq!(space.as_ptr(), place, "it was not used again");
     }
 }

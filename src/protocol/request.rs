@@ -47,8 +47,8 @@ pub enum Request<'a> {
     List,
     /// Sign data with a key.
     Sign(Sign<'a>),
-    /// Add a software key or a security key.
-    Add(Add<'a>),
+    /// Add a software key or a security key. Boxed: every request would have to have room for it.
+    Add(Box<Add<'a>>),
     /// Remove one identity, named by its blob.
     Remove {
         /// The identity's blob.
@@ -57,7 +57,7 @@ pub enum Request<'a> {
     /// Remove all identities.
     RemoveAll,
     /// Add the keys of a PKCS#11 provider.
-    AddProvider(AddProvider<'a>),
+    AddProvider(Box<AddProvider<'a>>),
     /// Remove the keys of a PKCS#11 provider.
     RemoveProvider {
         /// Path of the module, or an RFC 7512 URI.
@@ -184,15 +184,15 @@ impl<'a> Request<'a> {
                     Secret::SecurityKey { .. } => Subject::SecurityKey,
                     _ => Subject::Software,
                 };
-                Self::Add(Add { key, comment, constraints: Constraints::parse(reader, subject)? })
+                Self::Add(Box::new(Add { key, comment, constraints: Constraints::parse(reader, subject)? }))
             }
             REMOVE_IDENTITY => Self::Remove { key: reader.string()? },
             REMOVE_ALL_IDENTITIES | REMOVE_ALL_RSA1 => Self::RemoveAll,
-            ADD_SMARTCARD_KEY | ADD_SMARTCARD_KEY_CONSTRAINED => Self::AddProvider(AddProvider {
+            ADD_SMARTCARD_KEY | ADD_SMARTCARD_KEY_CONSTRAINED => Self::AddProvider(Box::new(AddProvider {
                 provider: reader.text()?,
                 pin: reader.string()?.to_vec().into(),
                 constraints: Constraints::parse(reader, Subject::Provider)?,
-            }),
+            })),
             REMOVE_SMARTCARD_KEY => Self::RemoveProvider { provider: reader.text()? },
             LOCK => Self::Lock { passphrase: reader.string()?.to_vec().into() },
             UNLOCK => Self::Unlock { passphrase: reader.string()?.to_vec().into() },

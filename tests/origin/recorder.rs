@@ -31,7 +31,7 @@ pub(crate) struct Recorder {
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub(crate) request: Request,
-    pub(crate) judgement: Judgement,
+    pub(crate) judgement: Arc<Judgement>,
     pub(crate) facts: Facts,
     /// The keys that the client's configuration names.
     pub(crate) named: Vec<Vec<u8>>,

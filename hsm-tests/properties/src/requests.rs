@@ -50,7 +50,8 @@ pub fn check(input: &[u8]) {
             is_sent(&[key]);
         }
         Request::RemoveAll => assert!(matches!(number, 9 | 19)),
-        Request::AddProvider(AddProvider { provider, pin, constraints }) => {
+        Request::AddProvider(add) => {
+            let AddProvider { provider, pin, constraints } = *add;
             assert!(matches!(number, 20 | 26));
             is_sent(&[provider.as_bytes(), pin.expose_secret()]);
             constraints::understood(&constraints, Subject::Provider);

@@ -98,7 +98,7 @@ fn dialogs(text: &[u8]) -> Vec<String> {
     let public = PublicKey::from_material(KeyMaterial::Ed25519 { key: [0; 32] });
     let dialog = |origin, payload: &Payload<'_>| {
         let reason = text::excerpt(text);
-        let judgement = Judgement { origin, reason, findings: Vec::new(), first_hop_proved: true };
+        let judgement = Judgement { origin, reason: reason.into(), findings: Vec::new(), first_hop_proved: true };
         let state = "needs PIN".into();
         let place = Place { token: name.clone(), serial: Some(name.clone()), state, ..Place::default() };
         let file = SignedFile { name: text.to_vec(), title: text.to_vec() };

@@ -98,7 +98,7 @@ impl Pool {
             }
             tracing::warn!(module = %self.module.display(), "worker ended while idle; starting another");
         }
-        self.start(permit).await
+        Box::pin(self.start(permit)).await
     }
 
     async fn start(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Result<Lease, TokenError> {

@@ -25,7 +25,7 @@ impl Token {
         let is_pulled = |before: &[Reader], now: &[Reader]| {
             !before.iter().any(|then| then.is_named(&reader) && then.still_has_card(now))
         };
-        unless(module.pool.service(), is_pulled, lease.call(call)).await.unwrap_or_else(|| {
+        Box::pin(unless(module.pool.service(), is_pulled, lease.call(call))).await.unwrap_or_else(|| {
             self.note_gone();
             Err(self.gone("the card was pulled"))
         })

@@ -163,7 +163,7 @@ impl Token {
         let mut return_left = true;
         if rested && !self.pin(|pin| pin.is_accepted()) {
             // Nobody is asked for the PIN of a token that another program has taken meanwhile.
-            module.scan().await?;
+            Box::pin(module.scan()).await?;
         }
         loop {
             let access = self.access(&work.key);
@@ -172,7 +172,7 @@ impl Token {
             }
             if !self.is_present() {
                 // It may have been put in this very moment.
-                module.scan().await?;
+                Box::pin(module.scan()).await?;
                 if !self.is_present() {
                     return Err(self.gone("the token is not there").into());
                 }
@@ -244,7 +244,7 @@ impl Token {
         loop {
             let is_in = lease.link().is_some_and(|link| link.logged_in.contains(&self.name));
             if needs_login && !is_in {
-                self.log_in_worker(lease).await?;
+                Box::pin(self.log_in_worker(lease)).await?;
             }
             let each_time = !openly && self.always_authenticates(&work.key);
             // Held for the whole call where it carries a PIN.

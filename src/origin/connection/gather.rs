@@ -19,12 +19,12 @@ const READING_TIME: Duration = Duration::from_secs(2);
 
 impl Connection {
     /// Judges where a request comes from, looking only at what matters.
-    pub async fn judge(&mut self, request: &Request) -> Judgement {
+    pub async fn judge(&mut self, request: &Request) -> Arc<Judgement> {
         self.judge_with(request, needed).await
     }
 
     /// Judges where a request comes from, looking at everything there is to look at, for explanations.
-    pub async fn explain(&mut self, request: &Request) -> Judgement {
+    pub async fn explain(&mut self, request: &Request) -> Arc<Judgement> {
         self.judge_with(request, |evidence| match (&evidence.phase, &evidence.setup, &evidence.pin) {
             (None, _, _) => Some(Need::Phase),
             (_, None, _) => Some(Need::Setup),
@@ -34,18 +34,21 @@ impl Connection {
         .await
     }
 
-    async fn judge_with(&mut self, request: &Request, need: impl Fn(&Evidence<'_>) -> Option<Need>) -> Judgement {
+    async fn judge_with(&mut self, request: &Request, need: impl Fn(&Evidence<'_>) -> Option<Need>) -> Arc<Judgement> {
         self.look_at_program().await;
         let (mut phase, mut setup, mut pin) = (None, None, None);
         loop {
-            let evidence =
-                Evidence { phase: phase.clone(), setup: setup.clone(), pin: pin.clone(), ..self.evidence(request) };
-            match need(&evidence) {
-                Some(Need::Phase) => phase = Some(self.phase()),
-                Some(Need::Setup) => setup = Some(self.setup().await),
-                Some(Need::Pin) => pin = Some(self.pin().await),
-                None => {
-                    let judgement = classify(&evidence);
+            // Apart, so that nothing of it is kept while something is waited for.
+            let next = {
+                let (phase, setup, pin) = (phase.clone(), setup.clone(), pin.clone());
+                let evidence = Evidence { phase, setup, pin, ..self.evidence(request) };
+                need(&evidence).ok_or_else(|| Arc::new(classify(&evidence)))
+            };
+            match next {
+                Ok(Need::Phase) => phase = Some(self.phase()),
+                Ok(Need::Setup) => setup = Some(Box::pin(self.setup()).await),
+                Ok(Need::Pin) => pin = Some(Box::pin(self.pin()).await),
+                Err(judgement) => {
                     self.remember(request, &judgement);
                     return judgement;
                 }
@@ -90,7 +93,7 @@ impl Connection {
 
     async fn look_at_program(&mut self) {
         if self.program.is_none() {
-            self.program = Some(self.assessor.recognise(&self.peer).await);
+            self.program = Some(Box::pin(self.assessor.recognise(&self.peer)).await);
         }
     }
 
