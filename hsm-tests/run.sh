@@ -89,7 +89,7 @@ softhsm/need.sh gcc libc6-dev libclang-dev fido2-tools umockdev || {
     exit 1
 }
 
-[ -z "$full" ] || softhsm/need.sh busybox-static qemu-system-x86 || {
+[ -z "$full" ] || softhsm/need.sh busybox-static g++ qemu-system-x86 || {
     failed=1
     exit 1
 }
@@ -127,6 +127,8 @@ if [ -n "$full" ]; then
     # Shows that each of its cases is a way to a signature.
     step 10 "$built/hop-matrix" --agent /usr/bin/ssh-agent || :
     must 10 hsm-tests/fido-key/build.sh --clippy
+    # Fuzzing takes another compiler and hours; that it could begin is seen without.
+    step 10 cargo check --manifest-path fuzz/Cargo.toml --locked --target-dir "${CARGO_TARGET_DIR:-target}/fuzz" || :
     step 20 hsm-tests/guest/tests.sh fido_key fido_sign || :
     if step 20 softhsm/demo.sh; then passed=$((passed + 1)); fi
 fi
