@@ -19,6 +19,7 @@ look_for() {
     case $1 in
     rust) new_enough ;;
     gcc) command -v cc ;;
+    g++) command -v c++ ;;
     autossh | dbus-daemon | dunst | gdb | git | openssl | perl | pinentry-curses | pinentry-qt | pkg-config | socat | sudo | swtpm | tmux | tpm2-abrmd | xdotool | yubico-piv-tool) command -v "$1" ;;
     dbus-bin) command -v dbus-send && command -v dbus-monitor ;;
     imagemagick) command -v convert && command -v import ;;
