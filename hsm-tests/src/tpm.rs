@@ -89,10 +89,11 @@ impl Tpm {
 
     /// Switches it off as a system does that shuts down: a TPM that just loses its power counts that as a wrong PIN.
     fn stop(&mut self) {
-        self.stopped.go_on();
         let Some(mut running) = self.running.take() else { return };
+        // First, lest a chip that was held ends what is to be cut off.
         signal(running.manager.pid(), Signal::KILL);
         running.manager.ends(SOON);
+        self.stopped.go_on();
         let shutdown = self.home.command("tpm2_shutdown").arg("--clear");
         shutdown.env("TPM2TOOLS_TCTI", format!("swtpm:port={}", running.port)).run().succeeds();
         signal(running.chip.pid(), Signal::TERM);
