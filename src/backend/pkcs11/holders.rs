@@ -51,6 +51,10 @@ impl Holders {
                 false => named.push((name_of(pid), pid)),
             }
         }
+        // A connection that has ended meanwhile is nobody's.
+        if let (false, Some(still)) = (sockets.is_empty(), clients(service)) {
+            sockets.retain(|socket| still.contains(socket));
+        }
         // Workers hide, too: what nobody is found for may be theirs.
         let more = named.is_empty() || sockets.len() > own.len() - own_found.min(own.len());
         if named.is_empty() {
