@@ -51,6 +51,7 @@ impl Handler<'_> {
         let mut errand = Errand { purpose, asker: self.origin.peer().id(), sake, ..Errand::default() };
         let InForce { policy, generation } = self.agent.policies.current();
         let request = Asking { identity: &identity, payload: &payload, data: sign.data, generation };
+        // Boxed, because the two together are more than a request is to take.
         Box::pin(self.consent(&policy, &request, &mut errand, account)).await?;
         let wanted = Wanted { flags: sign.flags, sha1: policy.preset() == Preset::Openssh };
         let signature = identity.signer.sign(sign.data, wanted, &errand).await?;

@@ -59,8 +59,8 @@ impl Unknown {
     }
 }
 
-impl From<Unknown> for Words {
-    fn from(unknown: Unknown) -> Self {
-        unknown.0
+impl From<&Unknown> for Words {
+    fn from(unknown: &Unknown) -> Self {
+        unknown.0.clone()
     }
 }

@@ -112,7 +112,7 @@ impl fmt::Display for Finding {
 type Looked = Result<Words, Words>;
 
 fn program(evidence: &Evidence<'_>) -> Looked {
-    let program = evidence.program.as_ref().map_err(Clone::clone)?;
+    let program = evidence.program.as_ref()?;
     match (program.role, program.version) {
         (Role::Ssh, Some(version)) if version >= OLDEST_SSH => Ok(format!("a trusted ssh, OpenSSH {version}").into()),
         (Role::Ssh, Some(version)) => {
@@ -124,7 +124,7 @@ fn program(evidence: &Evidence<'_>) -> Looked {
 }
 
 fn first_connection(evidence: &Evidence<'_>) -> Looked {
-    let standing = evidence.standing.as_ref().map_err(Clone::clone)?;
+    let standing = evidence.standing.as_ref()?;
     if let Some(fault) = standing.taint {
         return Err(format!("a connection of this process has misbehaved: {fault}").into());
     }
@@ -149,7 +149,7 @@ fn own_agent(setup: &Setup) -> Looked {
         Ok(false) => {
             Err("this ssh does not ask this socket for its own login, so the request is somebody else's".into())
         }
-        Err(unknown) => Err(unknown.clone().into()),
+        Err(unknown) => Err(unknown.into()),
     }
 }
 
@@ -157,7 +157,7 @@ fn own_agent(setup: &Setup) -> Looked {
 fn phase(evidence: &Evidence<'_>) -> Option<Looked> {
     let phase = match evidence.phase.as_ref()? {
         Ok(phase) => phase,
-        Err(unknown) => return Some(Err(unknown.clone().into())),
+        Err(unknown) => return Some(Err(unknown.into())),
     };
     if phase.forked {
         return Some(Err("a fork of an ssh that has logged in already".into()));
@@ -177,7 +177,7 @@ fn phase(evidence: &Evidence<'_>) -> Option<Looked> {
 }
 
 fn known_from_start(evidence: &Evidence<'_>) -> Looked {
-    let standing = evidence.standing.as_ref().map_err(Clone::clone)?;
+    let standing = evidence.standing.as_ref()?;
     match standing.predates_agent {
         true => Err("it is older than this agent, which is not the first of this session".into()),
         false => Ok("nothing it did can have been missed".into()),
@@ -225,7 +225,7 @@ fn destination(pin: &Result<Answer, Unknown>) -> Looked {
             Err(format!("the host key is revoked ({:?} line {})", place.file, place.line).into())
         }
         Ok(Answer::Unknown) => Err("the host key is not known for this ssh's destination".into()),
-        Err(unknown) => Err(unknown.clone().into()),
+        Err(unknown) => Err(unknown.into()),
     }
 }
 
@@ -260,13 +260,13 @@ fn gssapi(setup: &Setup) -> Looked {
         Ok(true) => {
             Err("this ssh forwards the agent and may use a key exchange by GSSAPI, which does not announce it".into())
         }
-        Err(unknown) => Err(unknown.clone().into()),
+        Err(unknown) => Err(unknown.into()),
     }
 }
 
 fn with_setup(evidence: &Evidence<'_>, look: impl FnOnce(&Setup) -> Looked) -> Option<Looked> {
     Some(match evidence.setup.as_ref()? {
         Ok(setup) => look(setup),
-        Err(unknown) => Err(unknown.clone().into()),
+        Err(unknown) => Err(unknown.into()),
     })
 }

@@ -54,8 +54,8 @@ impl FrameBuffer {
         // Not all at once: who announces much and sends little gets little.
         let wanted = whole.min(FIRST_READ.max(GROWTH * pending)).max(pending + 1);
         if self.octets.len() < wanted {
-            // A plain `resize` may move the octets and leave the old ones behind.
             let spare = if wanted <= FIRST_READ { SPARE.take() } else { None };
+            // A plain `resize` may move the octets and leave the old ones behind.
             let mut larger = Zeroizing::new(spare.unwrap_or_else(|| vec![0; wanted.max(FIRST_READ)]));
             larger[..pending].copy_from_slice(&self.octets[self.consumed..self.filled]);
             self.octets = larger;
@@ -180,6 +180,7 @@ mod tests {
         buffer.release_if_idle();
         assert_eq!(buffer.octets.capacity(), 0);
     }
+
     #[test]
     fn a_buffer_that_another_connection_gets_holds_nothing_of_the_first() {
         let mut first = FrameBuffer::new(MAX_MESSAGE);
